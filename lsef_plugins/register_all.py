@@ -1,0 +1,25 @@
+"""The one door to MMAction2: repairs first, then every registered component."""
+import importlib
+
+COMPONENTS = (
+    'lsef_plugins.models',
+    'lsef_plugins.datasets',
+    'lsef_plugins.datasets.transforms',
+    'lsef_plugins.evaluation.metrics',
+    'lsef_plugins.engine.hooks',
+)
+
+
+def register_all() -> None:
+    """Repair the host where its release needs it, then register each component of the pack.
+
+    Idempotent: a second call finds the modules imported and the repairs made.
+
+    Raises:
+        ImportError: a package MMAction2 cannot run without is missing or of a version it refuses;
+            the message gives the ``pip`` line.
+    """
+    from .compat import apply_repairs
+    apply_repairs()
+    for module in COMPONENTS:
+        importlib.import_module(module)
