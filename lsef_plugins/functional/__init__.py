@@ -1,0 +1,22 @@
+"""Stateless formulas of tensors: nothing here owns a parameter, nothing needs OpenMMLab."""
+from .decomposition import (
+    StableOperator,
+    apply_over_time,
+    clip_gram,
+    frame_keep,
+    geometric_median_weights,
+    stable_operator,
+)
+from .low_rank import gram, safe_scale, spectral_shrinkage
+from .multiscale import transient_scales
+from .rank import participation_ratio
+from .regularizers import rank_excess, reconstruction_energy, scale_consistency, transient_density
+from .shrinkage import group_shrink, noise_scale, shrink
+from .temporal import base_bands, check_windows, dct_basis, moving_average, neighbour_predictor
+
+__all__ = [
+    'StableOperator', 'apply_over_time', 'base_bands', 'check_windows', 'clip_gram', 'dct_basis', 'frame_keep',
+    'geometric_median_weights', 'gram', 'group_shrink', 'moving_average', 'neighbour_predictor', 'noise_scale',
+    'participation_ratio', 'rank_excess', 'reconstruction_energy', 'safe_scale', 'scale_consistency', 'shrink',
+    'spectral_shrinkage', 'stable_operator', 'transient_density', 'transient_scales',
+]

@@ -1,0 +1,158 @@
+r"""One clip as stable + transient + residual: the frame-robust low-rank operator, then shrinkage.
+
+Plain low rank is not robust: one bad frame *is* a component of rank 1. So each frame is first predicted from
+its neighbours, and frames that their neighbours cannot explain are replaced by their prediction before the
+spectrum is taken. With the prediction :math:`M_0` and :math:`A = I - M_0`,
+
+.. math::
+    \rho_t = (A G A^\top)_{tt} / \|A_t\|^2, \qquad
+    s_t = \Bigl(1 - \frac{k^2 \operatorname{median}(\rho)}{\rho_t}\Bigr)_+, \qquad
+    B = I - \operatorname{diag}(s) A, \qquad
+    M = P(B G B^\top)\, B
+
+and the stable part is :math:`L = M X`. Everything happens on the T x T Gram; X is not read again.
+Axes: ``b`` clips, ``c`` channels, ``t`` frames, ``n`` positions (h w).
+
+Source:
+    arXiv:2511.11406 gives the roles of the three parts and no equation. The operator is ours
+    (docs/method.md); its ingredients are Weiszfeld's geometric median and iteratively reweighted projection.
+"""
+from typing import Callable, NamedTuple, Optional, Union
+
+import torch
+from torch import Tensor
+
+from .low_rank import gram, spectral_shrinkage
+from .temporal import dct_basis, neighbour_predictor
+
+STARTS = ('local', 'geometric_median')
+# A frame is never judged finer than this part of the clip's mean frame energy: a constant clip has no bad frame.
+FRAME_FLOOR_RATIO = 1e-5
+# Fewer frames than this cannot outvote a bad one.
+MIN_ROBUST_FRAMES = 4
+WEISZFELD_STEPS = 8
+
+
+class StableOperator(NamedTuple):
+    """What SEM finds on the Gram: ``operator`` ``(b, t, t)``, ``frame_gate`` ``(b, t)`` in [0, 1), 1 = bad frame."""
+    operator: Tensor
+    frame_gate: Tensor
+
+
+@torch.no_grad()
+def geometric_median_weights(g: Tensor) -> Tensor:
+    """Weights of the frames in their geometric median, from the Gram alone: ``(b, t, t) -> (b, t)``, sum 1."""
+    frames = g.shape[-1]
+    diagonal = g.diagonal(dim1=-2, dim2=-1)
+    tiny = torch.finfo(g.dtype).tiny
+    weights = torch.full_like(diagonal, 1 / frames)
+    for _ in range(WEISZFELD_STEPS):
+        projected = (g @ weights[..., None]).squeeze(-1)
+        constant = (weights * projected).sum(-1, keepdim=True)
+        distance = (diagonal - 2 * projected + constant).clamp_min(0).sqrt()
+        floor = 1e-3 * distance.mean(-1, keepdim=True)
+        weights = 1 / torch.maximum(distance, floor).clamp_min(tiny ** 0.5)
+        weights = weights / weights.sum(-1, keepdim=True)
+    return weights
+
+
+def stable_operator(
+    g: Tensor,
+    rank: int = 2,
+    mode: str = 'garrote',
+    robust_iters: int = 1,
+    frame_kappa: float = 2.5,
+    bandwidth: float = 2.0,
+    start: str = 'local',
+    slow_basis: Optional[Union[int, str]] = None,
+    exact_gradient: bool = False,
+) -> StableOperator:
+    """The operator over time whose product with the clip is the stable part, and the gate of each frame.
+
+    Args:
+        g: Gram matrices ``(b, t, t)``, float64 for full accuracy.
+        rank: largest rank of the stable part; a cap, not a guess. From ``rank >= t`` on everything is stable.
+        mode: the spectral gain, see :func:`spectral_shrinkage`.
+        robust_iters: passes of the frame-robust step; 0 is plain low rank. Clips of fewer than 4 frames are
+            always plain.
+        frame_kappa: a frame is gated beyond this multiple of the clip's median prediction error.
+        bandwidth: width of the neighbour prediction, in frames.
+        start: what predicts a frame: ``local`` neighbours, or the clip's ``geometric_median`` (which does not
+            depend on the order of the frames).
+        slow_basis: number of slowest cosines the base may consist of, ``'dct'`` for t/2, None for no limit.
+        exact_gradient: let the gradient pass through the gates. For checking only: it explodes on
+            degenerate clips.
+
+    Raises:
+        ValueError: an unknown ``start`` or ``mode``, or a number out of its range.
+    """
+    if start not in STARTS:
+        raise ValueError(f'start {start!r} is not a frame predictor; choose one of {", ".join(STARTS)}.')
+    if robust_iters < 0:
+        raise ValueError(f'robust_iters counts passes and cannot be negative, got {robust_iters}.')
+    batch, frames, _ = g.shape
+    project = _projection(g, rank, mode, slow_basis)
+    no_gate = g.new_zeros(batch, frames)
+    if rank >= frames:
+        return StableOperator(project(g), no_gate)
+    if robust_iters == 0 or frames < MIN_ROBUST_FRAMES:
+        return StableOperator(project(g), no_gate)
+
+    def stop(z: Tensor) -> Tensor:
+        return z if exact_gradient else z.detach()
+
+    observed = stop(g)
+    weights = geometric_median_weights(observed)
+    if start == 'local':
+        predictor = neighbour_predictor(weights, bandwidth)
+    else:
+        predictor = weights[:, None, :].expand(batch, frames, frames)
+    identity = torch.eye(frames, dtype=g.dtype, device=g.device)
+    floor = FRAME_FLOOR_RATIO * observed.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
+    operator, gate = identity, no_gate
+    for step in range(robust_iters):
+        deviation = identity - stop(predictor if step == 0 else operator)
+        error = (deviation @ observed * deviation).sum(-1).clamp_min(0)
+        if step == 0:
+            error = error / deviation.square().sum(-1)
+        limit = frame_kappa ** 2 * torch.maximum(error.median(-1, keepdim=True).values, floor)
+        gate = stop(torch.where(error > limit, 1 - limit / error.clamp_min(torch.finfo(g.dtype).tiny),
+                                torch.zeros_like(error)))
+        repair = identity - gate[..., None] * deviation
+        repaired = repair @ g @ repair.transpose(-1, -2)
+        operator = project((repaired + repaired.transpose(-1, -2)) / 2) @ repair
+    return StableOperator(operator, gate)
+
+
+def _projection(g: Tensor, rank: int, mode: str,
+                slow_basis: Optional[Union[int, str]]) -> Callable[[Tensor], Tensor]:
+    frames = g.shape[-1]
+    size = frames
+    if slow_basis is not None:
+        if slow_basis != 'dct' and not isinstance(slow_basis, int):
+            raise ValueError(f"slow_basis is a number of cosines, 'dct' (half the frames) or None, got {slow_basis!r}.")
+        wanted = frames // 2 if slow_basis == 'dct' else slow_basis
+        # One more than the rank, so that the cut at the (r+1)-th eigenvalue exists.
+        size = max(rank + 1, min(frames, int(wanted)))
+    if size >= frames:
+        return lambda k: spectral_shrinkage(k, rank, mode)
+    basis = dct_basis(frames, size, g.dtype, g.device)
+    return lambda k: basis @ spectral_shrinkage(basis.T @ k @ basis, rank, mode) @ basis.T
+
+
+def apply_over_time(operator: Tensor, x: Tensor) -> Tensor:
+    """``(b, t, t)`` or ``(t, t)`` applied to ``(b, c, t, n)``, in x's dtype."""
+    matrix = operator.to(x.dtype)
+    # (b, 1, t, t) @ (b, c, t, n)
+    return torch.matmul(matrix[:, None] if matrix.dim() == 3 else matrix, x)
+
+
+def clip_gram(x: Tensor) -> Tensor:
+    """The Gram of ``(b, c, t, n)`` in float64, where the T x T stage is computed."""
+    return gram(x).double()
+
+
+def frame_keep(gate: Tensor, x: Tensor) -> Tensor:
+    """What of each frame may count as transient, ``1 - gate``: ``(b, t) -> (b, 1, t, 1)`` in x's dtype."""
+    return (1 - gate).to(x.dtype)[:, None, :, None]
+

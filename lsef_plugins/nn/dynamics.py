@@ -1,0 +1,107 @@
+r"""DDM: the sparse, transient part of a clip (formula in :mod:`lsef_plugins.functional.shrinkage`)."""
+import math
+from typing import NamedTuple, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..functional.decomposition import frame_keep
+from ..functional.shrinkage import MAD_TO_SIGMA, SCALE_FLOOR_RATIO, group_shrink, noise_scale, shrink
+
+GROUPS = (None, 'frame')
+
+
+class TransientPart(NamedTuple):
+    """``transient`` and the gated ``residual`` it was taken from ``(b, c, t, n)``, its noise ``scale`` and the
+    ``threshold`` ``(b, c, 1, 1)`` in the units of the feature."""
+    transient: Tensor
+    residual: Tensor
+    scale: Tensor
+    threshold: Tensor
+
+
+class DynamicDecouplingModule(nn.Module):
+    r"""DDM: the short-lived, sparse part of a feature sequence.
+
+    From features :math:`x` and their stable part :math:`\ell` (SEM) the transient is
+
+    .. math::
+        s = (1 - g_t)\, r\,\bigl(1 - (\tau_c/|r|)^p\bigr)_+, \qquad r = x - \ell, \qquad
+        \tau_c = \kappa_c\,\hat\sigma_c,
+
+    so ``x = stable + transient + residual``: whatever DDM leaves behind is small (or belongs to a frame that SEM
+    has gated, :math:`g_t`), whatever it takes is rare. :math:`\hat\sigma_c` is the robust noise scale of each
+    clip and channel, without gradient; :math:`\kappa_c = \operatorname{softplus}(\theta_0 + \theta_c)` is learned.
+
+    The parameter :math:`\theta_c` lives in a depthwise 1x1x1 convolution, ``offset``, starts at 0 and is an
+    *offset*: optimizer constructors of the host know only convolutions, linear layers and norms, and weight decay
+    draws the threshold back to its start instead of to nothing.
+
+    Args:
+        channels: number of feature channels.
+        kappa: start of :math:`\kappa_c`, in standard deviations.
+        exponent: p; 1 soft threshold, 2 garrote, ``math.inf`` hard (then :math:`\kappa` is not learned).
+        group: ``None`` shrinks elements, ``'frame'`` whole frames, by their norm over channels and positions
+            against the clip's median frame.
+        gate_frames: keep frames that SEM found bad out of the transient.
+
+    Shape:
+        - ``x``, ``stable``: ``(b, c, t, n)``; ``frame_gate``: ``(b, t)`` or None
+        - returns a :class:`TransientPart`, exactly zero wherever ``|x - stable| <= threshold``.
+
+    Source:
+        The abstract of arXiv:2511.11406 says that DDM isolates sparse transient signals and gives no equation;
+        the operator is our reading of that sentence.
+    """
+
+    def __init__(self, channels: int, kappa: float = 3.0, exponent: float = 2.0, group: Optional[str] = None,
+                 gate_frames: bool = True) -> None:
+        super().__init__()
+        if not (kappa > 0 and math.isfinite(kappa)):
+            raise ValueError(f'kappa is a threshold in standard deviations and positive, got {kappa}.')
+        if not exponent >= 1:
+            raise ValueError(f'exponent is p >= 1 (1 soft, 2 garrote, inf hard), got {exponent}.')
+        if group not in GROUPS:
+            raise ValueError(f"group is None (elements) or 'frame', got {group!r}.")
+        self.channels, self.start_kappa, self.exponent = channels, float(kappa), float(exponent)
+        self.group, self.gate_frames = group, gate_frames
+        self.offset = nn.Conv3d(channels, channels, 1, groups=channels, bias=False)
+        nn.init.zeros_(self.offset.weight)
+
+    @property
+    def kappa(self) -> Tensor:
+        """The thresholds in standard deviations, ``(1, c, 1, 1)``, positive."""
+        theta0 = math.log(math.expm1(self.start_kappa)) if self.start_kappa < 30 else self.start_kappa
+        return F.softplus(self.offset.weight.float() + theta0).view(1, -1, 1, 1)
+
+    def forward(self, x: Tensor, stable: Tensor, frame_gate: Optional[Tensor] = None) -> TransientPart:
+        if x.shape != stable.shape:
+            raise ValueError(
+                f'x {tuple(x.shape)} and stable {tuple(stable.shape)} must describe the same (b, c, t, n) grid. '
+                "If stable was pooled over time, expand it with repeat(stable, 'b c 1 n -> b c t n', t=x.shape[2]).")
+        residual = x - stable
+        scale = noise_scale(residual, x)
+        threshold = self.kappa.to(x.dtype) * scale
+        if self.group == 'frame':
+            transient = self._frame_group(residual, x)
+        else:
+            transient = shrink(residual, threshold, self.exponent)
+        if self.gate_frames and frame_gate is not None:
+            keep = frame_keep(frame_gate, x)
+            transient, residual = transient * keep, residual * keep
+        return TransientPart(transient, residual, scale, threshold)
+
+    def _frame_group(self, residual: Tensor, x: Tensor) -> Tensor:
+        """Frames by their norm: beyond the clip's median frame by kappa robust standard deviations."""
+        norm = residual.square().sum((1, 3), keepdim=True).sqrt()
+        with torch.no_grad():
+            middle = norm.median(2, keepdim=True).values
+            spread = MAD_TO_SIGMA * (norm - middle).abs().median(2, keepdim=True).values
+            floor = SCALE_FLOOR_RATIO * x.square().sum((1, 3), keepdim=True).mean(2, keepdim=True).sqrt()
+            spread = torch.maximum(spread, floor)
+        return group_shrink(residual, norm, middle + self.kappa.mean().to(x.dtype) * spread, self.exponent)
+
+    def extra_repr(self) -> str:
+        return (f'kappa={self.start_kappa}, exponent={self.exponent}, group={self.group}, '
+                f'gate_frames={self.gate_frames}')

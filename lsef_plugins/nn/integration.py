@@ -1,0 +1,94 @@
+r"""CIM: the parts put together again at several time scales."""
+from typing import List, Optional, Sequence
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..functional.multiscale import transient_scales
+from ..functional.temporal import base_bands, check_windows
+from .dynamics import TransientPart
+
+
+def default_hidden_channels(channels: int) -> int:
+    """An eighth of the channels, between 8 and 32: at most 1 % of the parameters of an R50-class recognizer."""
+    return max(8, min(channels // 8, 32))
+
+
+class ConsistencyIntegrationModule(nn.Module):
+    r"""CIM: multi-scale reconstruction, which leaves a pretrained model's output as it was at the start.
+
+    .. math::
+        y = x + W_o \operatorname{gelu}\Bigl(\sum_j \alpha_j B_j W_\ell \ell + \sum_w \beta_w W_s S_w
+            + \sum_w \gamma_w W_a |S_w|\Bigr)
+
+    with the base bands :math:`B_j` (they sum to the identity), the transient :math:`S_w` at the scale of each
+    window, gains :math:`\alpha, \beta, \gamma` per hidden channel, and :math:`W_o = 0` at initialisation.
+    :math:`|S_w|` is there because an event whose sign varies is invisible to a linear map.
+
+    Args:
+        channels: number of feature channels.
+        windows: odd numbers of frames, ascending from 1.
+        hidden_channels: width of the merge; by default :func:`default_hidden_channels`.
+        influence_clip: what one element of the transient may say at most, in standard deviations; None: no limit.
+        stable, transient: which parts are merged (ablation).
+
+    Shape:
+        - ``x``: ``(b, c, t, h, w)``; ``stable``: ``(b, c, t, n)``; ``parts``: DDM's :class:`TransientPart`
+        - returns ``(b, c, t, h, w)`` in x's dtype.
+
+    Source:
+        arXiv:2511.11406 names CIM and its role; this network is ours.
+    """
+
+    def __init__(self, channels: int, windows: Sequence[int] = (1, 3, 5), hidden_channels: Optional[int] = None,
+                 influence_clip: Optional[float] = 4.0, stable: bool = True, transient: bool = True) -> None:
+        super().__init__()
+        check_windows(windows)
+        if not (stable or transient):
+            raise ValueError('CIM has nothing to merge: switch on the stable part, the transient part or both.')
+        if influence_clip is not None and not influence_clip > 0:
+            raise ValueError(f'influence_clip is in standard deviations and positive, or None, got {influence_clip}.')
+        self.windows = tuple(int(w) for w in windows)
+        self.influence_clip = influence_clip
+        hidden = default_hidden_channels(channels) if hidden_channels is None else hidden_channels
+        if hidden < 1:
+            raise ValueError(f'hidden_channels is the width of the merge and at least 1, got {hidden}.')
+        scales = len(self.windows)
+        self.from_stable = nn.Conv3d(channels, hidden, 1) if stable else None
+        self.from_transient = nn.Conv3d(channels, hidden, 1, bias=not stable) if transient else None
+        self.from_magnitude = nn.Conv3d(channels, hidden, 1, bias=False) if transient else None
+        inputs = scales * (int(stable) + 2 * int(transient))
+        self.gains = nn.Conv3d(inputs * hidden, hidden, 1, groups=hidden, bias=False)
+        start = [1.0] * (scales * int(stable)) + [1.0 / scales] * (2 * scales * int(transient))
+        with torch.no_grad():
+            self.gains.weight.copy_(torch.tensor(start).view(1, -1, 1, 1, 1))
+        self.out = nn.Conv3d(hidden, channels, 1, bias=False)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor, stable: Optional[Tensor], parts: Optional[TransientPart],
+                exponent: float = 2.0) -> Tensor:
+        height, width = x.shape[-2:]
+
+        def volume(z: Tensor) -> Tensor:
+            return z.unflatten(-1, (height, width)).to(x.dtype)
+
+        hidden: List[Tensor] = []
+        if self.from_stable is not None:
+            base = self.from_stable(volume(stable))
+            bands = base_bands(x.shape[2], self.windows, base.dtype, base.device)
+            # (s, t, t) over (b, m, t, n) -> s maps (b, m, t, h, w)
+            flat = base.flatten(3)
+            hidden += [torch.matmul(band, flat).view_as(base) for band in bands]
+        if self.from_transient is not None:
+            with torch.autocast(x.device.type, enabled=False):
+                scales = list(transient_scales(parts.residual, parts.threshold, parts.scale, self.windows, exponent,
+                                               self.influence_clip))
+            hidden += [self.from_transient(volume(s)) for s in scales]
+            hidden += [self.from_magnitude(volume(s.abs())) for s in scales]
+        merged = self.gains(rearrange(hidden, 's b m t h w -> b (m s) t h w'))
+        return x + self.out(F.gelu(merged)).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f'windows={self.windows}, influence_clip={self.influence_clip}'

@@ -1,0 +1,207 @@
+r"""LSEF: SEM, DDM and CIM as one module on feature maps ``(b, c, t, h, w)``."""
+import warnings
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+
+from ..functional.low_rank import safe_scale
+from ..functional.regularizers import rank_excess, reconstruction_energy, scale_consistency, transient_density
+from .dynamics import DynamicDecouplingModule, TransientPart
+from .integration import ConsistencyIntegrationModule
+from .stability import StabilityEncodingModule, StablePart
+
+Switch = Union[bool, Mapping[str, Any]]
+ON_NONFINITE = ('auto', 'raise', 'isolate')
+
+
+class Decomposition(NamedTuple):
+    """``x = stable + transient + residual``, each ``(b, c, t, h, w)``, float32 or float64.
+
+    ``frame_gate`` ``(b, t)`` in [0, 1): 1 = a frame its neighbours cannot explain. ``scale`` and ``threshold``
+    ``(b, c)`` in the units of the feature. ``operator`` and ``gram`` ``(b, t, t)``, float64; ``gram`` up to a
+    power of two per clip.
+    """
+    stable: Tensor
+    transient: Tensor
+    residual: Tensor
+    frame_gate: Tensor
+    scale: Tensor
+    threshold: Tensor
+    operator: Tensor
+    gram: Tensor
+
+
+class LSEF(nn.Module):
+    r"""Separates features over time into a stable and a transient part and puts them together again.
+
+    At initialisation the output is the input, bit for bit.
+
+    Args:
+        channels: number of feature channels.
+        rank: largest rank of the stable part (handed to SEM).
+        iterations: K of the alternation between SEM and DDM. 1 reads the features least; 2 to 5 recover better
+            when single elements, not whole frames, are corrupted.
+        sem, ddm, cim: True, or a dict of arguments of :class:`StabilityEncodingModule`,
+            :class:`DynamicDecouplingModule` and :class:`ConsistencyIntegrationModule`; False switches the part off:
+            without SEM there is no stable part and no frame gate, without DDM no transient part, without CIM the
+            merge knows one time scale only.
+        on_nonfinite: what to do with a clip that holds NaN or Inf. ``raise`` names the frames; ``isolate`` warns
+            once and lets the clip pass unchanged, so that its NaN goes where it would have gone without LSEF and
+            never to another clip; ``auto`` isolates float16 (an overflow is the loss scaler's to skip) and
+            raises otherwise. Inside torch.compile always ``isolate``.
+
+    Shape:
+        - ``x``: ``(b, c, t, h, w)``, any floating dtype; returns the same shape and dtype.
+
+    Raises:
+        ValueError: the input is not 5-D, has another number of channels, or is not finite (see above).
+
+    Source:
+        After LSEF (arXiv:2511.11406), of which only the abstract is known: names and roles are the paper's, every
+        equation is ours.
+    """
+
+    def __init__(self, channels: int, rank: int = 2, iterations: int = 1, sem: Switch = True, ddm: Switch = True,
+                 cim: Switch = True, on_nonfinite: str = 'auto') -> None:
+        super().__init__()
+        if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
+            raise ValueError(f'channels is the number of feature channels, an integer >= 1, got {channels!r}.')
+        if not 1 <= iterations <= 10:
+            raise ValueError(f'iterations is K of the alternation, 1 to 10, got {iterations}.')
+        if on_nonfinite not in ON_NONFINITE:
+            raise ValueError(f'on_nonfinite {on_nonfinite!r} is unknown; choose one of {", ".join(ON_NONFINITE)}.')
+        if sem is False and ddm is False:
+            raise ValueError('sem=False and ddm=False together leave nothing of LSEF: drop the neck instead.')
+        self.channels, self.iterations, self.on_nonfinite = channels, iterations, on_nonfinite
+        self.sem = None if sem is False else StabilityEncodingModule(**{'rank': rank, **_arguments('sem', sem)})
+        self.ddm = None if ddm is False else DynamicDecouplingModule(channels, **_arguments('ddm', ddm))
+        merge = dict(windows=(1,)) if cim is False else _arguments('cim', cim)
+        self.cim = ConsistencyIntegrationModule(channels, stable=self.sem is not None,
+                                                transient=self.ddm is not None, **merge)
+        self._told_nonfinite = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(x)[0]
+
+    def run(self, x: Tensor) -> Tuple[Tensor, Decomposition]:
+        """The output and the decomposition it was made from."""
+        stable, parts, features = self._split(x)
+        y = self.cim(x, None if stable is None else stable.stable, parts,
+                     2.0 if self.ddm is None else self.ddm.exponent)
+        return y, self._collect(x, stable, parts, features)
+
+    def decompose(self, x: Tensor) -> Decomposition:
+        """Stable, transient and residual part of ``x`` without the merge."""
+        return self._collect(x, *self._split(x))
+
+    def auxiliary(self, parts: Decomposition) -> Dict[str, Tensor]:
+        """The auxiliary losses of a decomposition, one value per clip ``(b,)`` each, free of scale and size.
+
+        With ``iterations`` > 1 those of the Gram describe the last pass, the clip without its transients.
+        """
+        values: Dict[str, Tensor] = {}
+        if self.sem is not None:
+            m, g = parts.operator, parts.gram
+            values['reconstruction'] = reconstruction_energy(m, g)
+            values['rank'] = rank_excess(m, g, self.sem.rank)
+            values['consistency'] = scale_consistency(
+                m, g, lambda smoothed: self.sem.operator_of(smoothed).operator, self.cim.windows)
+        if self.ddm is not None:
+            values['density'] = transient_density(parts.transient)
+        return values
+
+    def _split(self, x: Tensor) -> Tuple[Optional[StablePart], Optional[TransientPart], Tensor]:
+        """SEM and DDM in turn, in the units of ``x``; axes ``(b, c, t, n)``."""
+        features, scale = self._guard(x)
+        with torch.autocast(x.device.type, enabled=False):
+            stable = None if self.sem is None else self.sem(features)
+            gate = None if stable is None else stable.frame_gate
+            parts = None
+            if self.ddm is not None:
+                base = torch.zeros_like(features) if stable is None else stable.stable
+                parts = self.ddm(features, base, gate)
+            if stable is not None and parts is not None and self.sem.rank < x.shape[2]:
+                for _ in range(self.iterations - 1):
+                    again = self.sem(features - parts.transient, robust=False)
+                    stable = again._replace(frame_gate=gate)
+                    parts = self.ddm(features, stable.stable, gate)
+            if scale is not None:
+                if stable is not None:
+                    stable = stable._replace(stable=stable.stable / scale)
+                if parts is not None:
+                    parts = TransientPart(*(z / scale for z in parts))
+        return stable, parts, features
+
+    def _guard(self, x: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+        """``(b, c, t, n)`` in at least float32, finite, within the range where squares are safe.
+
+        Returns the features and the power of two ``(b, 1, 1, 1)`` they were multiplied by, None for 1.
+        """
+        if x.dim() != 5 or not x.is_floating_point():
+            raise ValueError(f'LSEF takes floating feature maps (b, c, t, h, w), got {x.dtype} {tuple(x.shape)}. '
+                             'Without a time axis there is nothing to separate.')
+        if x.shape[1] != self.channels:
+            raise ValueError(f'LSEF was built for {self.channels} channels, got {x.shape[1]} in a map of shape '
+                             f'{tuple(x.shape)} (b, c, t, h, w). Build it with channels={x.shape[1]}.')
+        features = x.to(torch.promote_types(x.dtype, torch.float32)).flatten(3)
+        peak = torch.linalg.vector_norm(features.detach(), float('inf'), dim=(1, 2, 3))
+        finite = peak.isfinite()
+        scale = safe_scale(peak)
+        if not _compiling():
+            all_finite, all_ordinary = torch.stack([finite.all(), (scale == 1).all()]).tolist()
+            if not all_finite:
+                self._report_nonfinite(x, finite)
+                features = features.where(finite[:, None, None, None], features.new_zeros(()))
+            if all_ordinary:
+                return features, None
+        else:
+            features = features.where(finite[:, None, None, None], features.new_zeros(()))
+        scale = scale[:, None, None, None]
+        return features * scale, scale
+
+    def _report_nonfinite(self, x: Tensor, finite: Tensor) -> None:
+        clip = int((~finite).nonzero()[0])
+        bad = (~x[clip].isfinite()).any(0).flatten(1).any(1).nonzero().flatten().tolist()
+        what = (f'{int((~finite).sum())} of {len(finite)} clips entering LSEF hold NaN or Inf (first: clip {clip}, '
+                f'frame(s) {bad} of {x.shape[2]}, {x.dtype})')
+        if self.on_nonfinite == 'raise' or (self.on_nonfinite == 'auto' and x.dtype != torch.float16):
+            raise ValueError(
+                f'{what}. The backbone before it has diverged or was fed broken input: look at the last losses, lower '
+                'the learning rate or clip gradients, and check the clip. The last checkpoint is unharmed. '
+                "on_nonfinite='isolate' lets such clips pass unchanged instead.")
+        if not self._told_nonfinite:
+            self._told_nonfinite = True
+            warnings.warn(f'{what}. Such clips pass LSEF unchanged and touch no other clip. (Said once.)', stacklevel=4)
+
+    def _collect(self, x: Tensor, stable: Optional[StablePart], parts: Optional[TransientPart],
+                 features: Tensor) -> Decomposition:
+        batch, channels, frames = x.shape[:3]
+        whole = x.to(features.dtype)
+        zero = torch.zeros_like(whole)
+        base = zero if stable is None else stable.stable.view_as(whole)
+        moving = zero if parts is None else parts.transient.view_as(whole)
+        none = whole.new_zeros(batch, channels)
+        square = torch.zeros(batch, frames, frames, dtype=torch.float64, device=x.device)
+        return Decomposition(
+            stable=base, transient=moving, residual=whole - base - moving,
+            frame_gate=square[:, 0] if stable is None else stable.frame_gate,
+            scale=none if parts is None else parts.scale.flatten(1),
+            threshold=none if parts is None else parts.threshold.flatten(1),
+            operator=square if stable is None else stable.operator,
+            gram=square if stable is None else stable.gram)
+
+    def extra_repr(self) -> str:
+        return f'channels={self.channels}, iterations={self.iterations}, on_nonfinite={self.on_nonfinite}'
+
+
+def _arguments(name: str, switch: Switch) -> Dict[str, Any]:
+    if switch is True:
+        return {}
+    if isinstance(switch, Mapping):
+        return dict(switch)
+    raise ValueError(f'{name} is True, False or a dict of arguments, got {switch!r}.')
+
+
+def _compiling() -> bool:
+    return bool(getattr(torch.compiler, 'is_compiling', lambda: False)())
