@@ -69,24 +69,27 @@ class ConsistencyIntegrationModule(nn.Module):
 
     def forward(self, x: Tensor, stable: Optional[Tensor], parts: Optional[TransientPart],
                 exponent: float = 2.0) -> Tensor:
+        if (self.from_stable is None) != (stable is None) or (self.from_transient is None) != (parts is None):
+            raise ValueError('CIM must be given just the parts it was built to merge (stable, transient); got '
+                             f'stable={stable is not None}, transient={parts is not None}.')
         height, width = x.shape[-2:]
 
         def volume(z: Tensor) -> Tensor:
             return z.unflatten(-1, (height, width)).to(x.dtype)
 
         hidden: List[Tensor] = []
-        if self.from_stable is not None:
+        if self.from_stable is not None and stable is not None:
             base = self.from_stable(volume(stable))
             bands = base_bands(x.shape[2], self.windows, base.dtype, base.device)
             # (s, t, t) over (b, m, t, n) -> s maps (b, m, t, h, w)
             flat = base.flatten(3)
             hidden += [torch.matmul(band, flat).view_as(base) for band in bands]
-        if self.from_transient is not None:
+        if self.from_transient is not None and self.from_magnitude is not None and parts is not None:
             with torch.autocast(x.device.type, enabled=False):
                 scales = list(transient_scales(parts.residual, parts.threshold, parts.scale, self.windows, exponent,
                                                self.influence_clip))
-            hidden += [self.from_transient(volume(s)) for s in scales]
-            hidden += [self.from_magnitude(volume(s.abs())) for s in scales]
+            hidden.extend(map(self.from_transient, map(volume, scales)))
+            hidden.extend(self.from_magnitude(volume(s).abs()) for s in scales)
         merged = self.gains(rearrange(hidden, 's b m t h w -> b (m s) t h w'))
         return x + self.out(F.gelu(merged)).to(x.dtype)
 

@@ -101,12 +101,13 @@ class LSEF(nn.Module):
         With ``iterations`` > 1 those of the Gram describe the last pass, the clip without its transients.
         """
         values: Dict[str, Tensor] = {}
-        if self.sem is not None:
+        sem = self.sem
+        if sem is not None:
             m, g = parts.operator, parts.gram
             values['reconstruction'] = reconstruction_energy(m, g)
-            values['rank'] = rank_excess(m, g, self.sem.rank)
+            values['rank'] = rank_excess(m, g, sem.rank)
             values['consistency'] = scale_consistency(
-                m, g, lambda smoothed: self.sem.operator_of(smoothed).operator, self.cim.windows)
+                m, g, lambda smoothed: sem.operator_of(smoothed).operator, self.cim.windows)
         if self.ddm is not None:
             values['density'] = transient_density(parts.transient)
         return values
@@ -114,18 +115,19 @@ class LSEF(nn.Module):
     def _split(self, x: Tensor) -> Tuple[Optional[StablePart], Optional[TransientPart], Tensor]:
         """SEM and DDM in turn, in the units of ``x``; axes ``(b, c, t, n)``."""
         features, scale = self._guard(x)
+        sem, ddm = self.sem, self.ddm
         with torch.autocast(x.device.type, enabled=False):
-            stable = None if self.sem is None else self.sem(features)
+            stable = None if sem is None else sem(features)
             gate = None if stable is None else stable.frame_gate
-            parts = None
-            if self.ddm is not None:
+            parts: Any = None
+            if ddm is not None:
                 base = torch.zeros_like(features) if stable is None else stable.stable
-                parts = self.ddm(features, base, gate)
-            if stable is not None and parts is not None and self.sem.rank < x.shape[2]:
+                parts = ddm(features, base, gate)
+            if sem is not None and ddm is not None and sem.rank < x.shape[2]:
                 for _ in range(self.iterations - 1):
-                    again = self.sem(features - parts.transient, robust=False)
+                    again = sem(features - parts.transient, robust=False)
                     stable = again._replace(frame_gate=gate)
-                    parts = self.ddm(features, stable.stable, gate)
+                    parts = ddm(features, stable.stable, gate)
             if scale is not None:
                 if stable is not None:
                     stable = stable._replace(stable=stable.stable / scale)

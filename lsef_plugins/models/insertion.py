@@ -1,0 +1,115 @@
+"""Lets recognizers of MMAction2 take ``neck=dict(type='LSEFNeck')``.
+
+The constructor of the host's recognizer base learns one thing: when the config's neck is one of ours, build the
+recognizer without it, find its site, build the neck with the channels of the site, and hook it in. Everything
+else, and every recognizer without the line, is the host's own, object for object.
+"""
+import functools
+import inspect
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from mmaction.models.recognizers import RecognizerOmni
+from mmaction.models.recognizers.base import BaseRecognizer
+from torch import nn
+
+from lsef_plugins.registry import MODELS
+
+from .necks.lsef_neck import neck_options
+from .necks.sited_neck import SitedNeck
+from .sites import find_site
+
+MARK = '_lsef_plugins_accepts_sited_necks'
+
+
+def install() -> None:
+    """Teach the host's recognizers, once."""
+    for cls in (BaseRecognizer, RecognizerOmni):
+        if MARK in vars(cls):
+            continue
+        cls.__init__ = _accepting(cls.__init__)
+        setattr(cls, MARK, True)
+    if not getattr(BaseRecognizer.with_neck.fget, MARK, False):
+        BaseRecognizer.with_neck = _calls_a_neck(BaseRecognizer.with_neck)
+
+
+def _accepting(init):
+    names = list(inspect.signature(init).parameters)[1:]
+
+    @functools.wraps(init)
+    def __init__(self, *args, **kwargs):
+        arguments = {**dict(zip(names, args)), **kwargs}
+        if not _is_ours(arguments.get('neck')):
+            init(self, *args, **kwargs)
+            return
+        ours, other = _separate(arguments.pop('neck'))
+        if other is not None:
+            arguments['neck'] = other
+        init(self, **arguments)
+        insert_neck(self, ours)
+
+    return __init__
+
+
+def _calls_a_neck(stock: property) -> property:
+    fget: Any = stock.fget
+
+    def with_neck(self) -> bool:
+        """Whether the recognizer has a neck that it calls itself."""
+        return bool(fget(self)) and not isinstance(self.neck, SitedNeck)
+
+    setattr(with_neck, MARK, True)
+    return property(with_neck)
+
+
+def _is_ours(neck: Any) -> bool:
+    if not isinstance(neck, Mapping) or 'type' not in neck:
+        return False
+    cls = MODELS.get(neck['type']) if isinstance(neck['type'], str) else neck['type']
+    return inspect.isclass(cls) and issubclass(cls, SitedNeck)
+
+
+def _separate(neck: Mapping[str, Any]) -> Tuple[Dict[str, Any], Optional[Dict[str, Any]]]:
+    """Our neck's config and that of another neck it was merged over.
+
+    MMEngine merges a child config's ``neck=dict(type='LSEFNeck')`` into the neck of its base config, whose other
+    keys stay. Among the host's recognizers that can only be TPN, known by ``level_fusion_cfg``. Both act.
+    """
+    if 'level_fusion_cfg' not in neck:
+        return dict(neck), None
+    own = set(neck_options()) - {'in_channels'}
+    ours = {'type': neck['type'], **{key: value for key, value in neck.items() if key in own}}
+    return ours, {**{key: value for key, value in neck.items() if key not in own}, 'type': 'TPN'}
+
+
+def insert_neck(recognizer: Any, config: Mapping[str, Any]) -> SitedNeck:
+    """Builds a neck of ours for a built recognizer and hooks it to its site.
+
+    Raises:
+        ValueError: the recognizer has no known site, or ``in_channels`` given by hand are not those of the site.
+    """
+    config = dict(config)
+    site = find_site(recognizer, config.get('site'), config.get('num_segments'))
+    given = config.get('in_channels')
+    if given is None:
+        config['in_channels'] = site.channels
+    elif site.channels is not None:
+        came = (given, ) if isinstance(given, int) else tuple(given)
+        if came != site.channels:
+            raise ValueError(
+                f"LSEFNeck was given in_channels={given} by hand, but the maps at {site.module!r} of this "
+                f'{type(recognizer).__name__} have {site.channels} channels. Leave in_channels out: the bare line '
+                'takes them from the recognizer.')
+    neck = MODELS.build(config)
+    if getattr(recognizer, 'neck', None) is not None:
+        recognizer.neck.lsef = neck
+    else:
+        recognizer.neck = neck
+        _move_behind(recognizer, 'cls_head')
+    neck.place(recognizer, site)
+    return neck
+
+
+def _move_behind(recognizer: nn.Module, name: str) -> None:
+    """Registers a module last: TSMOptimWrapperConstructor takes the last linear layer for the classifier."""
+    if name in recognizer._modules:
+        recognizer._modules[name] = recognizer._modules.pop(name)

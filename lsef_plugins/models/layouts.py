@@ -1,0 +1,119 @@
+"""What a recognizer hands over at a site, and what it wants back.
+
+A layout turns the value that enters (or leaves) a module into feature maps ``(b, c, t, h, w)`` and puts changed
+maps back. It holds numbers only, never a module, so that copies of a recognizer share nothing by accident.
+
+Axes: ``b`` clips, ``c`` channels, ``t`` frames of one clip, ``h w`` space.
+"""
+import re
+import warnings
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from einops import EinopsError, rearrange
+from torch import Tensor
+
+AXES = ('b', 'c', 't', 'h', 'w')
+
+
+class FeatureMaps:
+    """A map ``(b, c, t, h, w)``, or a tuple of them: what Recognizer3D hands to its head, or to TPN."""
+
+    def to_maps(self, value: Any, **context: Any) -> List[Tensor]:
+        maps = [value] if isinstance(value, Tensor) else list(value)
+        for each in maps:
+            if not isinstance(each, Tensor) or each.dim() != 5:
+                came = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
+                raise ValueError(
+                    f'LSEFNeck expected feature maps (b, c, t, h, w) here, got {came}: this backbone has given up '
+                    'its time axis before this site. Name a module that still has one, for example '
+                    "neck=dict(type='LSEFNeck', site=dict(module='backbone.layer3', side='out', "
+                    "layout='b c t h w', channels=256)).")
+        return maps
+
+    def from_maps(self, value: Any, maps: Sequence[Tensor]) -> Any:
+        return maps[0] if isinstance(value, Tensor) else type(value)(maps)
+
+
+class FramesOfClips:
+    """``((b t), c, h, w)``, as Recognizer2D hands to its head; ``t`` is the number of segments of *one* clip.
+
+    Recognizer2D counts crops x segments as segments. A head that was built for a number of segments (TSM, TRN)
+    tells the true one, else the neck's ``num_segments``, else what the recognizer counts. With ``fcn_test`` the
+    value is a map ``(b, c, t, h, w)`` already.
+    """
+
+    def __init__(self, segments: Optional[int] = None, certain: bool = False) -> None:
+        self.segments = segments
+        self.certain = certain or segments is not None
+        self.trained_segments: Optional[int] = None
+        self._told = False
+
+    def to_maps(self, value: Any, num_segs: Optional[int] = None, training: bool = False,
+                **context: Any) -> List[Tensor]:
+        if not isinstance(value, Tensor) or value.dim() not in (4, 5):
+            came = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f'LSEFNeck expected the frames ((b t), c, h, w) that Recognizer2D hands to its head, '
+                             f"got {came}. Name a module with site=dict(module=..., side=..., layout=...).")
+        if value.dim() == 5:
+            return [value]
+        frames = self.segments or num_segs
+        if not frames:
+            raise ValueError("LSEFNeck cannot tell how many of the frames belong to one clip: set "
+                             "neck=dict(type='LSEFNeck', num_segments=...) to the segments of one clip.")
+        if not self.certain:
+            self._watch(frames, training)
+        if len(value) % frames:
+            raise ValueError(f'LSEFNeck was told that a clip has {frames} segments, but {len(value)} frames came, '
+                             'which is no multiple. Correct num_segments in its config (the segments of one clip, '
+                             'without crops).')
+        return [rearrange(value, '(b t) c h w -> b c t h w', t=frames)]
+
+    def from_maps(self, value: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        return maps[0] if value.dim() == 5 else rearrange(maps[0], 'b c t h w -> (b t) c h w')
+
+    def _watch(self, frames: int, training: bool) -> None:
+        if training:
+            self.trained_segments = frames
+        elif self.trained_segments not in (None, frames) and not self._told:
+            self._told = True
+            warnings.warn(
+                f'LSEFNeck was trained with {self.trained_segments} segments per clip and now gets {frames}, which '
+                'it takes for one clip. If these are several crops or clips of a video (TenCrop, ThreeCrop, '
+                "twice_sample), set neck=dict(type='LSEFNeck', num_segments=<segments of one clip>). (Said once.)",
+                stacklevel=2)
+
+
+class PatternLayout:
+    """An einops pattern of the user's, such as ``'(b t) c h w'`` or ``'b (t h w) c'``.
+
+    The axes are ``b c t h w``; ``h`` and ``w`` may be absent, ``b``, ``c`` and ``t`` may not. ``sizes`` gives the
+    lengths einops cannot infer, for example ``dict(t=8, h=14)``.
+    """
+
+    def __init__(self, pattern: str, sizes: Optional[Mapping[str, int]] = None) -> None:
+        names = re.findall(r'[a-z]+', pattern)
+        if sorted(set(names)) != sorted(names) or not {'b', 'c', 't'} <= set(names) <= set(AXES):
+            raise ValueError(f'layout {pattern!r} must name the axes b, c and t, and h and w where they exist, once '
+                             "each, as an einops pattern: '(b t) c h w', 'b (t h w) c', 'b c t h w'.")
+        self.pattern = pattern
+        self.target = ' '.join(name if name in names else '1' for name in AXES)
+        self.sizes: Dict[str, int] = dict(sizes or {})
+
+    def to_maps(self, value: Any, num_segs: Optional[int] = None, **context: Any) -> List[Tensor]:
+        self._check(value)
+        try:
+            return [rearrange(value, f'{self.pattern} -> {self.target}', **self.sizes)]
+        except EinopsError as error:
+            raise ValueError(f'LSEFNeck cannot read {tuple(value.shape)} as layout {self.pattern!r} with sizes '
+                             f'{self.sizes}. Correct layout= or sizes= in its site.') from error
+
+    def from_maps(self, value: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        shape = dict(zip(AXES, maps[0].shape))
+        # einops infers one length of each group; the others it is told.
+        sizes = {name: shape[name] for name in re.findall(r'[a-z]+', self.pattern)}
+        return rearrange(maps[0], f'{self.target} -> {self.pattern}', **sizes)
+
+    def _check(self, value: Any) -> None:
+        if not isinstance(value, Tensor):
+            raise ValueError(f'LSEFNeck expected a tensor of layout {self.pattern!r} at its site, got '
+                             f'{type(value).__name__}. Name a module that takes or returns one tensor.')

@@ -1,0 +1,85 @@
+"""A neck that is placed at a site instead of being called by its recognizer.
+
+Stock recognizers reject a neck (RecognizerOmni), ignore it (GCN, audio) or hand it something without a time axis
+(Recognizer2D). So this neck is built *with* the recognizer and hooked to a module of it. The hooks are bound
+methods: a deep copy of the recognizer (EMA's) has hooks of its own, bound to its own neck.
+"""
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ..sites import Site
+
+Losses = Dict[str, Tensor]
+
+
+class SitedNeck(BaseModule):
+    """Base of necks that rewrite feature maps ``(b, c, t, h, w)`` at a site of a recognizer.
+
+    A subclass implements ``rewrite(maps) -> (maps, loss_aux)`` and has ``in_channels``.
+    """
+
+    def __init__(self, in_channels: Tuple[int, ...], init_cfg: Optional[Mapping] = None) -> None:
+        super().__init__(init_cfg)
+        self.in_channels = in_channels
+        self.layout: Any = None
+        self._module_name = ''
+        self._collecting = False
+        self._losses: Losses = {}
+
+    def rewrite(self, maps: List[Tensor]) -> Tuple[List[Tensor], Losses]:
+        """Changed maps, one for each that came, and the losses and figures to log."""
+        raise NotImplementedError(f'{type(self).__name__} must implement rewrite(maps).')
+
+    def forward(self, x: Any, data_samples: Any = None) -> Tuple[Any, Losses]:
+        """The host's neck convention: ``(b, c, t, h, w)`` or a tuple of such maps -> the same, and ``loss_aux``."""
+        single = isinstance(x, Tensor)
+        maps = [x] if single else list(x)
+        self._check_channels(maps)
+        maps, losses = self.rewrite(maps)
+        return (maps[0] if single else tuple(maps)), losses
+
+    def place(self, recognizer: nn.Module, site: Site) -> None:
+        """Hooks the neck to its site; ``self`` must be a module of the recognizer already."""
+        self.layout, self._module_name = site.layout, site.module
+        module = recognizer.get_submodule(site.module)
+        if site.side == 'in':
+            module.register_forward_pre_hook(self._on_enter, with_kwargs=True)
+        else:
+            module.register_forward_hook(self._on_leave)
+        recognizer.register_forward_pre_hook(self._on_recognizer_enter, with_kwargs=True)
+        recognizer.register_forward_hook(self._on_recognizer_leave, with_kwargs=True)
+
+    def _check_channels(self, maps: List[Tensor]) -> None:
+        came = tuple(each.shape[1] for each in maps)
+        if came != tuple(self.in_channels):
+            where = f' at {self._module_name}' if self._module_name else ''
+            raise ValueError(
+                f'{type(self).__name__}{where} was built for maps of {self.in_channels} channels and got {came} '
+                f'(shapes {[tuple(each.shape) for each in maps]}, axes b c t h w). Set in_channels='
+                f'{came[0] if len(came) == 1 else came} in its config.')
+
+    def _at_site(self, value: Any, **context: Any) -> Any:
+        maps = self.layout.to_maps(value, training=self.training, **context)
+        maps, losses = self(tuple(maps))
+        if self._collecting:
+            self._losses = losses
+        return self.layout.from_maps(value, maps)
+
+    def _on_enter(self, module: nn.Module, args: Tuple, kwargs: Dict[str, Any]):
+        value = self._at_site(args[0], num_segs=kwargs.get('num_segs'))
+        return (value, *args[1:]), kwargs
+
+    def _on_leave(self, module: nn.Module, args: Tuple, output: Any) -> Any:
+        return self._at_site(output)
+
+    def _on_recognizer_enter(self, module: nn.Module, args: Tuple, kwargs: Dict[str, Any]) -> None:
+        mode = kwargs.get('mode', args[2] if len(args) > 2 else 'tensor')
+        self._collecting, self._losses = mode == 'loss', {}
+
+    def _on_recognizer_leave(self, module: nn.Module, args: Tuple, kwargs: Dict[str, Any], output: Any) -> Any:
+        losses, self._losses, self._collecting = self._losses, {}, False
+        if losses and isinstance(output, dict):
+            return {**output, **losses}
+        return None

@@ -1,0 +1,116 @@
+"""Where, in each recognizer, the features still have a time axis.
+
+A site names a module of the recognizer, its side (what enters or what leaves it), the layout of the value there
+and the channels of its maps, all known at construction: parameters exist before DDP, optimizer and EMA are built.
+It should be the *last* place with a time axis: usually the entrance of the head.
+"""
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from torch import nn
+
+from .layouts import FeatureMaps, FramesOfClips, PatternLayout
+
+SIDES = ('in', 'out')
+SITE_KEYS = {'module', 'side', 'layout', 'channels', 'sizes'}
+
+
+class Site(NamedTuple):
+    """``module``: dotted path; ``side``: ``in`` or ``out``; ``channels`` of each map, None if only a forward tells."""
+    module: str
+    side: str
+    layout: Any
+    channels: Optional[Tuple[int, ...]]
+
+
+def find_site(recognizer: nn.Module, site: Optional[Mapping[str, Any]] = None,
+              num_segments: Optional[int] = None) -> Site:
+    """The site of a neck in a recognizer: the user's own if given, else the one its family is known to have.
+
+    Raises:
+        ValueError: the recognizer has no known site (names the ways out), or the user's names no module of it.
+    """
+    if site is not None:
+        return _own_site(recognizer, site)
+    for table, module in ((BY_BACKBONE, getattr(recognizer, 'backbone', None)), (BY_RECOGNIZER, recognizer)):
+        for cls in type(module).__mro__:
+            if cls.__name__ in table:
+                return table[cls.__name__](recognizer, num_segments)
+    raise _unknown(recognizer)
+
+
+def _unknown(recognizer: nn.Module) -> ValueError:
+    backbone = type(getattr(recognizer, 'backbone', None)).__name__
+    return ValueError(
+        f'LSEFNeck knows no place with a time axis in {type(recognizer).__name__} with backbone {backbone}. Ways out: '
+        "(1) name one yourself: neck=dict(type='LSEFNeck', site=dict(module='backbone.layer3', side='out', "
+        "layout='b c t h w', channels=256)), where layout is an einops pattern of b c t h w and module one of the "
+        f'recognizer, such as {", ".join(_some_modules(recognizer))}; '
+        '(2) use lsef_plugins.nn.LSEF inside your own backbone.')
+
+
+def _some_modules(recognizer: nn.Module) -> List[str]:
+    names = [name for name, _ in recognizer.named_modules() if name and name.count('.') <= 1]
+    return names[:12]
+
+
+def _own_site(recognizer: nn.Module, site: Mapping[str, Any]) -> Site:
+    unknown = set(site) - SITE_KEYS
+    if unknown or 'module' not in site:
+        raise ValueError(f"site takes the keys {', '.join(sorted(SITE_KEYS))} (module is required), "
+                         f'got {dict(site)}.')
+    side = site.get('side', 'out')
+    if side not in SIDES:
+        raise ValueError(f"site side is 'in' (what enters the module) or 'out' (what leaves it), got {side!r}.")
+    try:
+        recognizer.get_submodule(site['module'])
+    except AttributeError:
+        raise ValueError(f"site module {site['module']!r} is no module of {type(recognizer).__name__}; some of its "
+                         f"modules: {', '.join(_some_modules(recognizer))}.") from None
+    channels = site.get('channels')
+    if isinstance(channels, int):
+        channels = (channels, )
+    layout = site.get('layout', 'b c t h w')
+    return Site(site['module'], side, PatternLayout(layout, site.get('sizes')), tuple(channels) if channels else None)
+
+
+def _head_channels(recognizer: nn.Module) -> Optional[Tuple[int, ...]]:
+    channels = getattr(getattr(recognizer, 'cls_head', None), 'in_channels', None)
+    if channels is None:
+        return None
+    return (channels, ) if isinstance(channels, int) else tuple(channels)
+
+
+def _before_another_neck(recognizer: nn.Module) -> Site:
+    channels = getattr(recognizer.neck, 'in_channels', None)
+    return Site('neck', 'in', FeatureMaps(), tuple(channels) if channels else None)
+
+
+def _maps(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    if getattr(recognizer, 'neck', None) is not None:
+        return _before_another_neck(recognizer)
+    return Site('cls_head', 'in', FeatureMaps(), _head_channels(recognizer))
+
+
+def _slowfast(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    backbone: Any = recognizer.backbone
+    channels = (backbone.slow_path.feat_dim, backbone.fast_path.feat_dim)
+    return Site('cls_head', 'in', FeatureMaps(), channels)
+
+
+def _frames(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    if getattr(recognizer, 'neck', None) is not None:
+        return _before_another_neck(recognizer)
+    told = num_segments or getattr(getattr(recognizer, 'cls_head', None), 'num_segments', None)
+    return Site('cls_head', 'in', FramesOfClips(told), _head_channels(recognizer))
+
+
+def _none_yet(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    raise _unknown(recognizer)
+
+
+# Looked up by the names of a class and its bases, so that a user's subclass keeps its parent's site.
+# Backbones that pool time away, or hand over tokens, have no site of their own yet: better told than guessed.
+BY_BACKBONE: Dict[str, Callable[[nn.Module, Optional[int]], Site]] = dict(
+    ResNet3dSlowFast=_slowfast, C3D=_none_yet, MViT=_none_yet, TimeSformer=_none_yet, UniFormerV2=_none_yet,
+    VisionTransformer=_none_yet, RGBPoseConv3D=_none_yet)
+BY_RECOGNIZER: Dict[str, Callable[[nn.Module, Optional[int]], Site]] = dict(Recognizer2D=_frames, Recognizer3D=_maps)
