@@ -1,12 +1,33 @@
-"""Repairs of somebody else's releases: one file each, stating fault, mend, and when to delete it."""
+"""Repairs of somebody else's releases: one file each, stating fault, mend, and when to delete it.
+
+Each module has ``apply()``: idempotent, silent, and without effect on a host that does not have the fault.
+The host is asked what it does (a feature test) rather than which version it is, wherever that can be
+asked. Nothing healthy is replaced, and no safety of the host is switched off.
+"""
 import importlib
 
 REPAIRS = (
-    'missing_drn',
+    'host_requirements',  # first: says in one sentence what is missing instead of failing somewhere inside
+    'missing_drn',  # before anything imports mmaction.models
+    'config_inheritance',
+    'checkpoint_allow_list',
+    'checkpoint_errors',
+    'whole_checkpoints',
+    'cpu_distributed',
+    'cpu_amp',
+    'bfloat16_scores',
+    'color_jitter_hue',
+    'numpy_names',
+    'video_writer',
 )
 
 
 def apply_repairs() -> None:
-    """Apply every repair the installed host needs, once, before anything of ours registers."""
+    """Apply every repair the installed host needs, once, before anything of ours registers.
+
+    Raises:
+        ImportError: MMEngine or MMCV is missing or of a version MMAction2 refuses; the message gives the
+            ``pip`` line.
+    """
     for name in REPAIRS:
         importlib.import_module(f'{__name__}.{name}').apply()

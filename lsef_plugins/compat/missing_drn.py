@@ -18,8 +18,10 @@ PACKAGE = 'mmaction.models.localizers.drn'
 
 
 def apply() -> None:
+    if PACKAGE in sys.modules or f'{PACKAGE}.drn' in sys.modules:
+        return
     spec = importlib.util.find_spec('mmaction')
-    if spec is None or not spec.submodule_search_locations or f'{PACKAGE}.drn' in sys.modules:
+    if spec is None or not spec.submodule_search_locations:
         return
     if any(os.path.isfile(os.path.join(root, 'models', 'localizers', 'drn', 'drn.py'))
            for root in spec.submodule_search_locations):
@@ -29,8 +31,8 @@ def apply() -> None:
     module = types.ModuleType(f'{PACKAGE}.drn', package.__doc__)
     module.DRN = _absent_drn()  # type: ignore[attr-defined]
     package.drn = module  # type: ignore[attr-defined]
-    for name, stand_in in ((PACKAGE, package), (f'{PACKAGE}.drn', module)):
-        stand_in.__spec__ = importlib.machinery.ModuleSpec(name, loader=None)
+    for name, stand_in, is_package in ((PACKAGE, package, True), (f'{PACKAGE}.drn', module, False)):
+        stand_in.__spec__ = importlib.machinery.ModuleSpec(name, loader=None, is_package=is_package)
         sys.modules[name] = stand_in
 
 
@@ -41,7 +43,7 @@ def _absent_drn() -> type:
 
         def __init__(self, *args, **kwargs):
             raise ImportError(
-                "DRN was requested, but the installed mmaction2 wheel does not contain the folder "
+                'DRN was requested, but the installed mmaction2 wheel does not contain the folder '
                 'mmaction/models/localizers/drn (a packaging fault of mmaction2 1.2.0). '
                 'Install MMAction2 from its source repository to use DRN.')
 

@@ -1,0 +1,61 @@
+"""Fault: a truncated checkpoint ends in *PytorchStreamReader failed reading zip archive*, a refused one in a
+page about ``weights_only``; neither names the file.
+
+Mend: MMEngine's loader for local files, wrapped: :class:`CheckpointError` names the file, what is wrong
+with it, and the next step. What loads, loads exactly as before.
+
+Delete when: torch or mmengine names the file and says that it is incomplete.
+"""
+import functools
+import os
+import pickle
+import re
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint file that cannot be used: incomplete, not a checkpoint, or refused as unsafe."""
+
+
+def apply() -> None:
+    from mmengine.runner import checkpoint
+    stock = checkpoint.CheckpointLoader._schemes['']
+    if getattr(stock, 'of_lsef_plugins', False) or stock is not checkpoint.load_from_local:
+        return  # done already, or the user registered a loader of their own
+    checkpoint.CheckpointLoader.register_scheme(prefixes='', loader=naming_the_file(stock), force=True)
+
+
+def naming_the_file(load):
+
+    @functools.wraps(load)  # MMEngine logs the loader's name
+    def wrapper(filename, map_location):
+        try:
+            return load(filename, map_location)
+        except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+            path = os.path.expanduser(filename)
+            if not os.path.isfile(path):
+                raise CheckpointError(
+                    f'Checkpoint {filename} does not exist. Give the path of a .pth file; a work_dir names '
+                    'its newest one in the text file last_checkpoint.') from error
+            raise CheckpointError(_diagnosis(path, error)) from error
+
+    wrapper.of_lsef_plugins = True  # type: ignore[attr-defined]
+    return wrapper
+
+
+def _diagnosis(path: str, error: Exception) -> str:
+    refused = re.search(r'Unsupported (?:global|class|operand)[:\s]+(?:GLOBAL )?(\S+)'
+                        r'|(a checkpoint may name [^\n]*)', str(error))
+    if refused and refused.group(1):
+        return (f'Checkpoint {path} asks for {refused.group(1)}, which is not among the things a checkpoint '
+                'may contain, so it was not loaded. If you trust the file and know that class, allow it: '
+                'torch.serialization.add_safe_globals([...]).')
+    if refused:
+        return f'Checkpoint {path} was refused: {refused.group(2)}'
+    size = os.path.getsize(path)
+    return (f'Checkpoint {path} ({size} bytes) is incomplete or not a checkpoint: {_first_line(error)} '
+            'It was probably cut off while being copied or written. Copy it again, or use an earlier one.')
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f'{type(error).__name__}: {text[0]}' if text else type(error).__name__

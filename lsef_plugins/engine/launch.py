@@ -1,0 +1,193 @@
+"""Training and testing from a configuration file: what ``tools/train.py`` and ``tools/test.py`` call.
+
+What a user can get wrong is checked before anything is built, and told as a :class:`LaunchError`.
+"""
+from __future__ import annotations
+
+import os
+import os.path as osp
+import traceback
+from typing import Optional
+
+from mmaction.registry import RUNNERS
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
+
+
+class LaunchError(ValueError):
+    """Something on the command line or in the config cannot work; the message says what and how to go on."""
+
+
+def train(config: str, work_dir: Optional[str] = None, resume: Optional[str] = None, amp: bool = False,
+          validate: bool = True, auto_scale_lr: bool = False, seed: Optional[int] = None,
+          diff_rank_seed: bool = False, deterministic: bool = False, options: Optional[dict] = None,
+          launcher: str = 'none') -> Runner:
+    """Train the recognizer a configuration file describes.
+
+    Args:
+        config: Path of the configuration file.
+        work_dir: Where logs and checkpoints go; else the config's, else ``work_dirs/<name of the config>``.
+        resume: Path of a checkpoint to go on from, or ``'auto'`` for the newest one in the work_dir; ``'auto'``
+            with nothing there starts from the beginning.
+        amp: Mixed precision; on a CPU this is bfloat16.
+        validate: Whether to validate during training.
+        auto_scale_lr: Scale the learning rate with the total batch size; the config names the one it is for.
+        seed: Overrides the config's seed.
+        diff_rank_seed: Each process gets a seed of its own.
+        deterministic: Only deterministic algorithms of cuDNN and torch.
+        options: Overrides of single settings, dotted keys to values. They win over everything else.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+
+    Returns:
+        The runner, after training.
+
+    Raises:
+        LaunchError: the request cannot work, see the message.
+    """
+    cfg = _read(config, work_dir, launcher, options)
+    if not validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if amp:
+        _mixed_precision(cfg)
+    if auto_scale_lr:
+        if not cfg.get('auto_scale_lr'):
+            raise LaunchError(f'--auto-scale-lr was given, but {config} does not say for which total batch size '
+                              'its learning rate is meant. Add auto_scale_lr = dict(base_batch_size=...).')
+        cfg.auto_scale_lr.enable = True
+    randomness = dict(cfg.get('randomness') or {})
+    asked = {'seed': seed, 'diff_rank_seed': diff_rank_seed or None, 'deterministic': deterministic or None}
+    cfg.randomness = {**randomness, **{key: value for key, value in asked.items() if value is not None}}
+    cfg.randomness.setdefault('seed', None)
+    if resume is not None:
+        _resume(cfg, resume)
+    hooks = list(cfg.get('custom_hooks') or [])
+    if not any(hook.get('type') == 'RandomStateHook' for hook in hooks if isinstance(hook, dict)):
+        cfg.custom_hooks = [*hooks, {'type': 'RandomStateHook'}]
+    if options:
+        cfg.merge_from_dict(options)
+    runner = _build(cfg)
+    runner.train()
+    return runner
+
+
+def test(config: str, checkpoint: str, work_dir: Optional[str] = None, dump: Optional[str] = None,
+         show_dir: Optional[str] = None, show: bool = False, interval: int = 1, wait_time: float = 2.0,
+         options: Optional[dict] = None, launcher: str = 'none') -> dict:
+    """Test a checkpoint on the test set of a configuration file.
+
+    Args:
+        config: Path of the configuration file.
+        checkpoint: Path or URL of the weights.
+        work_dir: Where logs go, as for :func:`train`.
+        dump: A ``.pkl`` file that receives the predictions.
+        show_dir: A folder that receives clips with the prediction drawn in.
+        show: Show those clips in a window.
+        interval: Draw every n-th clip.
+        wait_time: How long a clip is shown, in seconds.
+        options: Overrides of single settings, dotted keys to values.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        LaunchError: the request cannot work, see the message.
+    """
+    cfg = _read(config, work_dir, launcher, options)
+    _must_exist(checkpoint)
+    cfg.load_from, cfg.resume = checkpoint, False
+    if cfg.get('test_evaluator') is None or cfg.get('test_dataloader') is None:
+        raise LaunchError(f'{config} describes no test: it needs test_dataloader, test_evaluator, test_cfg.')
+    if dump is not None:
+        if not dump.endswith(('.pkl', '.pickle')):
+            raise LaunchError(f'--dump writes a pickle file, but its name is {dump}. Let it end in .pkl.')
+        evaluators = cfg.test_evaluator
+        evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+        cfg.test_evaluator = [*evaluators, {'type': 'DumpResults', 'out_file_path': dump}]
+    if show or show_dir is not None:
+        hooks = cfg.setdefault('default_hooks', ConfigDict())
+        drawn = dict(hooks.get('visualization') or {'type': 'VisualizationHook'})
+        hooks.visualization = dict(drawn, enable=True, show=show, wait_time=wait_time, out_dir=show_dir,
+                                   interval=interval)
+    if options:
+        cfg.merge_from_dict(options)
+    return _build(cfg).test()
+
+
+def _read(path: str, work_dir: Optional[str], launcher: str, options: Optional[dict]) -> Config:
+    if not osp.isfile(path):
+        raise LaunchError(f'Config file {path} does not exist (looked from {os.getcwd()}).')
+    try:
+        cfg = Config.fromfile(path)
+        cfg.merge_from_dict(options or {})
+    except Exception as error:
+        raise LaunchError(f'Config file {path} cannot be read: {_told(error)}') from error
+    cfg.launcher = launcher
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(path))[0])
+    return cfg
+
+
+def _told(error: Exception) -> str:
+    """The error in one line, with the line of the config where Python met it."""
+    if isinstance(error, SyntaxError):
+        return f'line {error.lineno}: {error.msg}: {(error.text or "").strip()}'
+    # MMEngine runs a copy of the file under a temporary name
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+             if frame.name == '<module>' and 'mmengine' not in frame.filename]
+    where = f'line {lines[-1]}: ' if lines else ''
+    return f'{where}{type(error).__name__}: {error}'
+
+
+def _mixed_precision(cfg: Config) -> None:
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    name = kind if isinstance(kind, str) else kind.__name__
+    if name not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise LaunchError(f'--amp turns OptimWrapper into AmpOptimWrapper, but the config asks for {name}. '
+                          'Configure mixed precision there, and leave --amp out.')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def _resume(cfg: Config, resume: str) -> None:
+    if resume != 'auto':
+        _must_exist(resume)
+        cfg.load_from, cfg.resume = resume, True
+        return
+    newest = newest_checkpoint(cfg.work_dir)
+    if newest is None:
+        print(f'--resume: no checkpoint in {cfg.work_dir}, training starts from the beginning.', flush=True)
+        cfg.resume = False
+        return
+    print(f'--resume: going on from {newest}.', flush=True)
+    cfg.load_from, cfg.resume = newest, True
+
+
+def newest_checkpoint(work_dir: str) -> Optional[str]:
+    """The checkpoint ``work_dir/last_checkpoint`` names, also after the folder was moved; None without one.
+
+    Raises:
+        LaunchError: the file names a checkpoint that is not there.
+    """
+    pointer = osp.join(work_dir, 'last_checkpoint')
+    if not osp.isfile(pointer):
+        return None
+    with open(pointer, encoding='utf-8') as file:
+        named = file.read().strip()
+    for path in (named, osp.join(work_dir, osp.basename(named))):
+        if named and osp.exists(path):  # DeepSpeed's checkpoints are folders
+            return path
+    raise LaunchError(f'{pointer} names the checkpoint {named!r}, which does not exist. Give the one to go on '
+                      f'from: --resume PATH, or delete {pointer} to start from the beginning.')
+
+
+def _must_exist(checkpoint: str) -> None:
+    if '://' not in checkpoint and not osp.exists(osp.expanduser(checkpoint)):
+        raise LaunchError(f'Checkpoint {checkpoint} does not exist (looked from {os.getcwd()}). A work_dir names '
+                          'its newest one in the text file last_checkpoint.')
+
+
+def _build(cfg: Config) -> Runner:
+    return Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
