@@ -1,0 +1,125 @@
+"""Recognizers as MMAction2 ships them, with random weights, on small inputs."""
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+import lsef_plugins  # noqa: F401  (first: it repairs the host before anything of it is imported)
+
+# The small ResNets of the host instead of its R50s: the families are the same, a forward takes milliseconds.
+SMALL = {'model.backbone.depth': 18, 'model.backbone.base_channels': 16, 'model.cls_head.in_channels': 128}
+SMALL_2D = {'model.backbone.depth': 18, 'model.cls_head.in_channels': 512}
+# name -> (base model file of the host, changes, shape of one sample's inputs)
+# 3-D: (clips, c, t, h, w); 2-D: (segments, c, h, w). At least 4 frames are left where LSEF acts.
+FAMILIES = {
+    'slowonly': ('slowonly_r50', SMALL, (2, 3, 8, 32, 32)),
+    'c2d': ('c2d_r50', SMALL_2D, (2, 3, 8, 32, 32)),
+    'i3d': ('i3d_r50', {**SMALL, 'model.backbone.depth': 50, 'model.cls_head.in_channels': 512}, (2, 3, 32, 32, 32)),
+    'r2plus1d': ('r2plus1d_r34', {**SMALL, 'model.backbone.norm_cfg.type': 'BN3d'}, (2, 3, 32, 32, 32)),
+    'x3d': ('x3d', {}, (2, 3, 6, 32, 32)),
+    'slowfast': ('slowfast_r50', {}, (1, 3, 32, 32, 32)),
+    'tpn-slowonly': ('tpn_slowonly_r50', {'model.test_cfg': None}, (1, 3, 8, 32, 32)),
+    'tsn': ('tsn_r50', SMALL_2D, (5, 3, 32, 32)),
+    'tsm': ('tsm_r50', SMALL_2D, (8, 3, 32, 32)),
+}
+NECK = dict(type='LSEFNeck')
+
+
+def base_config(name):
+    import mmaction
+    from mmengine.config import Config
+    file, changes, _ = FAMILIES[name]
+    path = Path(mmaction.__file__).parent / '.mim' / 'configs' / '_base_' / 'models' / f'{file}.py'
+    cfg = Config.fromfile(str(path))
+    cfg.merge_from_dict({'model.backbone.pretrained': None, 'model.cls_head.num_classes': 7, **changes})
+    return cfg.model
+
+
+class Family:
+    """One family of recognizers: its configuration, models of it, and inputs for them."""
+
+    def __init__(self, name):
+        self.name = name
+        self.shape = FAMILIES[name][2]
+        self.config = base_config(name)
+        self.classes = self.config.cls_head.num_classes
+
+    def build(self, neck=None, seed=0, **changes):
+        from mmaction.registry import MODELS
+        from mmengine.config import Config
+        config = copy.deepcopy(self.config)
+        if neck is not None:
+            merged = Config(dict(model=config))
+            merged.merge_from_dict(dict(model=dict(neck=dict(neck))))
+            config = merged.model
+        config.update(changes)
+        torch.manual_seed(seed)
+        return MODELS.build(config)
+
+    def batch(self, model, clips=2, crops=1, training=False, seed=0):
+        """Inputs and samples as the data preprocessor hands them over; ``crops`` multiplies the views."""
+        from mmaction.structures import ActionDataSample
+        generator = torch.Generator().manual_seed(seed)
+        shape = (self.shape[0] * crops, *self.shape[1:])
+        if training and len(shape) == 5:
+            shape = (1, *shape[1:])
+        inputs = [torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8) for _ in range(clips)]
+        samples = [ActionDataSample().set_gt_label(index % self.classes) for index in range(clips)]
+        return model.data_preprocessor(dict(inputs=inputs, data_samples=samples), training)
+
+    def scores(self, model, **options):
+        model.eval()
+        with torch.no_grad():
+            return torch.stack([s.pred_score for s in model(**self.batch(model, **options), mode='predict')])
+
+
+def _plug_like(family, stock, neck=NECK, **changes):
+    plugged = family.build(neck, seed=1, **changes)
+    missing, unexpected = plugged.load_state_dict(stock.state_dict(), strict=False)
+    assert not unexpected
+    return plugged, missing
+
+
+def _wake(model, seed=0):
+    from lsef_plugins.models import SitedNeck
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, SitedNeck):
+            with torch.no_grad():
+                for parameter in module.parameters():
+                    parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+@pytest.fixture(scope='session')
+def plug_like():
+    """``plug_like(family, stock)``: a plugged model with the stock model's weights, and the keys those lacked."""
+    return _plug_like
+
+
+@pytest.fixture(scope='session')
+def wake():
+    """``wake(model)`` moves the neck away from its identity start, so that what it does shows."""
+    return _wake
+
+
+@pytest.fixture(scope='session')
+def make_family():
+    return Family
+
+
+@pytest.fixture(scope='session', autouse=True)
+def scope():
+    from mmengine.registry import init_default_scope
+    init_default_scope('mmaction')
+
+
+@pytest.fixture(scope='module', params=list(FAMILIES))
+def family(request):
+    return Family(request.param)
+
+
+@pytest.fixture(scope='module')
+def stock(family):
+    return family.build()

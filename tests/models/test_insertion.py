@@ -1,0 +1,282 @@
+"""The bare line ``neck=dict(type='LSEFNeck')`` in recognizers the host ships: nothing changes but what must."""
+import copy
+
+import pytest
+import torch
+from mmaction.models.recognizers.base import BaseRecognizer
+from mmaction.registry import MODELS
+
+from lsef_plugins.models import LSEFNeck, insert_neck, install
+
+NECK = dict(type='LSEFNeck')
+
+
+def lsef_of(model):
+    return next(module for module in model.modules() if isinstance(module, LSEFNeck))
+
+
+def test_plugged_output_is_the_stock_output_bit_for_bit_and_only_the_neck_is_missing(family, stock, plug_like):
+    plugged, missing = plug_like(family, stock)
+    assert missing and all(key.startswith('neck.') for key in missing)
+    expected = family.scores(stock)
+    assert expected.std() > 0
+    assert torch.equal(family.scores(plugged), expected)
+
+
+def test_an_awake_neck_changes_the_output(family, stock, plug_like, wake):
+    """Without this law a neck that is never reached would pass the one above."""
+    plugged, _ = plug_like(family, stock)
+    assert not torch.allclose(family.scores(wake(plugged)), family.scores(stock), atol=1e-7)
+
+
+def test_every_neck_parameter_learns_within_two_steps(family, stock, plug_like):
+    plugged, _ = plug_like(family, stock)
+    plugged.train()
+    optimizer = torch.optim.SGD(plugged.parameters(), lr=1e-2)
+    moved = set()
+    for _ in range(2):
+        losses = plugged(**family.batch(plugged, training=True), mode='loss')
+        loss, logged = plugged.parse_losses(losses)
+        assert torch.isfinite(loss)
+        assert {'lsef/rank', 'lsef/density', 'lsef/consistency', 'lsef/reconstruction'} <= set(logged)
+        optimizer.zero_grad()
+        loss.backward()
+        for name, parameter in lsef_of(plugged).named_parameters():
+            assert torch.isfinite(parameter.grad).all(), name
+            if parameter.grad.abs().sum() > 0:
+                moved.add(name)
+        optimizer.step()
+    assert moved == {name for name, _ in lsef_of(plugged).named_parameters()}
+
+
+@pytest.mark.parametrize('name', ['slowonly', 'tsm'])
+def test_crops_and_clips_are_never_mixed(name, make_family, wake):
+    """Several views of a video in one forward give what each view gives alone."""
+    family = make_family(name)
+    model = wake(family.build(NECK)).eval()
+    seen = []
+    model.neck.register_forward_hook(lambda module, args, output: seen.append(output[0][0].detach()))
+    data = family.batch(model, clips=1, crops=3)
+    views, per_clip = data['inputs'], (family.shape[0] if name == 'tsm' else 1)
+    with torch.no_grad():
+        model(**data, mode='predict')
+        together = seen.pop()
+        assert together.shape[0] == views.shape[1] // per_clip and together.shape[2] == 8
+        for index in range(together.shape[0]):
+            view = views[:, index * per_clip:(index + 1) * per_clip]
+            model(inputs=view, data_samples=copy.deepcopy(data['data_samples']), mode='predict')
+            torch.testing.assert_close(together[index:index + 1], seen.pop(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize('name, test_cfg, crops', [
+    ('slowonly', dict(max_testing_views=2), 2),
+    ('tsm', dict(fcn_test=True, num_segs=8), 1),
+    ('tsn', None, 3),
+    ('tpn-slowonly', dict(fcn_test=True), 2)])
+def test_the_ways_of_testing_keep_stock_scores(name, test_cfg, crops, make_family, plug_like):
+    family = make_family(name)
+    if test_cfg is not None and test_cfg.get('fcn_test') and name == 'tsm':
+        # TSM's own head cannot read maps; the host's convolutional head for this way of testing is TPN's.
+        family.config.cls_head.update(type='TPNHead')
+        for key in ('is_shift', 'num_segments', 'temporal_pool'):
+            family.config.cls_head.pop(key, None)
+    stock = family.build(test_cfg=test_cfg)
+    plugged, _ = plug_like(family, stock, test_cfg=test_cfg)
+    options = dict(clips=1, crops=crops)
+    assert torch.equal(family.scores(plugged, **options), family.scores(stock, **options))
+
+
+def test_a_child_neck_merged_over_tpn_keeps_both(make_family):
+    family = make_family('tpn-slowonly')
+    model = family.build(NECK)
+    assert type(model.neck).__name__ == 'TPN' and isinstance(model.neck.lsef, LSEFNeck)
+    assert model.neck.lsef.in_channels == (1024, 2048)
+    assert model.with_neck
+
+
+def test_a_recognizer_without_the_line_is_untouched(family):
+    model = family.build()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    own = ['data_preprocessor', 'backbone', *(['neck'] if 'neck' in family.config else []), 'cls_head']
+    assert [name for name, _ in model.named_children()] == own
+    assert model.with_neck == ('neck' in family.config)
+
+
+def test_installing_twice_wraps_once():
+    init, with_neck = BaseRecognizer.__init__, BaseRecognizer.with_neck
+    install()
+    assert BaseRecognizer.__init__ is init and BaseRecognizer.with_neck is with_neck
+
+
+def test_a_copy_has_hooks_of_its_own(make_family, wake):
+    """EMA deep-copies the recognizer: the copy must listen to its own neck, and outlive the original's changes."""
+    family = make_family('slowonly')
+    model = wake(family.build(NECK))
+    model.train()
+    losses = model(**family.batch(model, training=True), mode='loss')
+    twin = copy.deepcopy(model)
+    assert losses and not model.neck._losses
+    before = family.scores(twin)
+    with torch.no_grad():
+        for parameter in model.neck.parameters():
+            parameter.zero_()
+    assert torch.equal(family.scores(twin), before)
+    assert not torch.equal(family.scores(model), before)
+
+
+def test_losses_with_a_weight_join_the_loss_and_nothing_else_does(make_family):
+    family = make_family('slowonly')
+    plain, weighted = family.build(NECK), family.build(dict(NECK, aux_loss=dict(rank=0.5, density=0.25)))
+    weighted.load_state_dict(plain.state_dict())
+    for model in (plain, weighted):
+        model.train()
+    torch.manual_seed(0)
+    total, logged = plain.parse_losses(plain(**family.batch(plain, training=True), mode='loss'))
+    torch.manual_seed(0)
+    other, more = weighted.parse_losses(weighted(**family.batch(weighted, training=True), mode='loss'))
+    expected = total + 0.5 * logged['lsef/rank'] + 0.25 * logged['lsef/density']
+    torch.testing.assert_close(other, expected)
+    assert set(more) - set(logged) == {'loss_lsef_rank', 'loss_lsef_density'}
+    assert logged['lsef/rank'] > 0 and logged['lsef/density'] > 0
+
+
+def test_auxiliary_losses_reach_the_backbone(make_family):
+    family = make_family('slowonly')
+    model = family.build(dict(NECK, aux_loss=dict(rank=1.0)))
+    model.train()
+    losses = model(**family.batch(model, training=True), mode='loss')
+    losses['loss_lsef_rank'].backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.backbone.parameters())
+
+
+def test_the_neck_is_registered_before_the_head_and_owns_only_convolutions(make_family):
+    """What TSMOptimWrapperConstructor needs: it takes the last linear layer for the classifier."""
+    model = make_family('tsm').build(NECK)
+    names = [name for name, _ in model.named_children()]
+    assert names.index('neck') < names.index('cls_head')
+    for module in model.neck.modules():
+        if list(module.parameters(recurse=False)):
+            assert isinstance(module, torch.nn.Conv3d)
+
+
+@pytest.mark.parametrize('constructor, paramwise', [
+    ('TSMOptimWrapperConstructor', dict(fc_lr5=True)), ('DefaultOptimWrapperConstructor', None),
+    ('SwinOptimWrapperConstructor', dict(absolute_pos_embed=dict(decay_mult=0.)))])
+def test_the_hosts_constructors_take_every_neck_parameter_once(constructor, paramwise, make_family):
+    from mmengine.optim import build_optim_wrapper
+    model = make_family('tsm').build(NECK)
+    wrapper = build_optim_wrapper(model, dict(
+        constructor=constructor, paramwise_cfg=paramwise, optimizer=dict(type='SGD', lr=0.01, weight_decay=1e-4)))
+    groups = [id(p) for group in wrapper.optimizer.param_groups for p in group['params']]
+    assert all(groups.count(id(p)) == 1 for p in model.neck.parameters())
+    if constructor == 'TSMOptimWrapperConstructor':
+        rate = {id(p): group['lr'] for group in wrapper.optimizer.param_groups for p in group['params']}
+        assert rate[id(model.cls_head.fc_cls.weight)] == pytest.approx(0.05)
+        assert all(rate[id(p)] <= 0.02 + 1e-9 for p in model.neck.parameters())
+
+
+def test_tensor_mode_and_counting_operations_still_work(make_family):
+    from mmengine.analysis import get_model_complexity_info
+    family = make_family('slowonly')
+    model = family.build(NECK).eval()
+    inputs = family.batch(model)['inputs']
+    with torch.no_grad():
+        assert model(inputs, mode='tensor').dim() == 5
+        assert model(inputs, mode='tensor', stage='head')[0].shape[-1] == family.classes
+    assert get_model_complexity_info(model, inputs=(inputs[:1, :1], ), show_table=False)['flops'] > 0
+
+
+def test_bfloat16_autocast_keeps_the_identity(make_family, plug_like):
+    family = make_family('slowonly')
+    stock = family.build()
+    plugged, _ = plug_like(family, stock)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert torch.equal(family.scores(plugged), family.scores(stock))
+    plugged.train()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        loss, _ = plugged.parse_losses(plugged(**family.batch(plugged, training=True), mode='loss'))
+    loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in plugged.neck.parameters())
+
+
+# ---- what a user can get wrong -----------------------------------------------------------------------------------
+
+
+def test_a_channel_count_given_by_hand_is_checked_against_the_recognizer(make_family):
+    with pytest.raises(ValueError, match=r'in_channels=512 by hand.*have \(128,\) channels.*bare line'):
+        make_family('slowonly').build(dict(NECK, in_channels=512))
+    assert make_family('slowonly').build(dict(NECK, in_channels=128)).neck.in_channels == (128, )
+
+
+def test_a_recognizer_without_a_known_site_names_the_ways_out(make_family):
+    family = make_family('slowonly')
+    family.config.backbone = dict(type='C3D', pretrained=None, style='pytorch', out_dim=2048)
+    with pytest.raises(ValueError, match=r'no place with a time axis in Recognizer3D with backbone C3D.*site='):
+        family.build(NECK)
+
+
+@pytest.mark.parametrize('recognizer', [
+    dict(type='RecognizerGCN', backbone=dict(type='STGCN', graph_cfg=dict(layout='coco', mode='stgcn_spatial')),
+         cls_head=dict(type='GCNHead', num_classes=7, in_channels=256)),
+    dict(type='RecognizerOmni', backbone=dict(type='OmniResNet'), data_preprocessor=None,
+         cls_head=dict(type='OmniHead', image_classes=2, video_classes=2, in_channels=2048))])
+def test_recognizers_that_ignore_or_reject_a_neck_say_so_with_ours(recognizer):
+    with pytest.raises(ValueError, match='knows no place with a time axis'):
+        MODELS.build(dict(recognizer, neck=NECK))
+
+
+def test_a_head_that_does_not_tell_its_channels_asks_for_them(make_family):
+    model = make_family('slowonly').build()
+    del model.cls_head.in_channels
+    with pytest.raises(ValueError, match=r'LSEFNeck needs in_channels.*Set neck=dict'):
+        insert_neck(model, NECK)
+
+
+def test_wrong_channels_at_run_time_name_what_came(make_family):
+    family = make_family('slowonly')
+    model = family.build(dict(NECK, site=dict(module='backbone.layer3', channels=512)))
+    with pytest.raises(ValueError, match=r'backbone.layer3 was built for maps of \(512,\).*got \(64,\)'):
+        family.scores(model)
+
+
+def test_a_users_own_site_works_anywhere(make_family, plug_like, wake):
+    family = make_family('slowonly')
+    stock = family.build()
+    neck = dict(NECK, site=dict(module='backbone.layer3', side='out', layout='b c t h w', channels=64))
+    plugged, missing = plug_like(family, stock, neck)
+    assert all(key.startswith('neck.') for key in missing)
+    assert torch.equal(family.scores(plugged), family.scores(stock))
+    assert not torch.allclose(family.scores(wake(plugged)), family.scores(stock), atol=1e-7)
+
+
+def test_features_that_are_not_finite_name_clip_and_frames(make_family):
+    family = make_family('slowonly')
+    model = family.build(NECK)
+    with torch.no_grad():
+        model.backbone.conv1.conv.weight.fill_(float('nan'))
+    with pytest.raises(ValueError, match=r'clips entering LSEF hold NaN or Inf.*frame\(s\).*learning rate'):
+        family.scores(model)
+
+
+def test_a_rank_above_the_number_of_frames_works_and_says_so_once(make_family, plug_like):
+    family = make_family('slowonly')
+    stock = family.build()
+    plugged, _ = plug_like(family, stock, dict(NECK, rank=12))
+    with pytest.warns(UserWarning, match=r'rank 12 is not below the 8 frame\(s\)') as caught:
+        for _ in range(2):
+            assert torch.equal(family.scores(plugged), family.scores(stock))
+    assert len([w for w in caught if 'rank 12' in str(w.message)]) == 1
+
+
+def test_another_number_of_views_than_in_training_is_told_where_the_head_cannot_know(make_family):
+    family = make_family('tsn')
+    model = family.build(NECK)
+    model.train()
+    model(**family.batch(model, training=True), mode='loss')
+    with pytest.warns(UserWarning, match=r'trained with 5 segments per clip and now gets 15.*num_segments'):
+        family.scores(model, crops=3)
+    told = family.build(dict(NECK, num_segments=5))
+    seen = []
+    told.neck.register_forward_hook(lambda module, args, output: seen.append(output[0][0].shape))
+    family.scores(told, clips=1, crops=3)
+    assert seen[0][:3] == (3, 512, 5)
