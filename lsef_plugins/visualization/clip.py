@@ -1,0 +1,132 @@
+"""Evenly spaced frames of a video file, by decord when it is installed and by OpenCV otherwise."""
+import dataclasses
+import importlib.util
+from pathlib import Path
+from typing import Callable, List, Optional, Tuple, Union
+
+import cv2
+import numpy as np
+
+MIN_FRAMES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class SampledClip:
+    """Frames of a video: ``frames`` ``(t, h, w, 3)`` uint8 RGB, their ``indices`` ``(t,)`` in the video from 0,
+    their ``times`` ``(t,)`` in seconds from its start, its ``fps`` and ``length`` in frames."""
+    path: Path
+    frames: np.ndarray
+    indices: np.ndarray
+    times: np.ndarray
+    fps: float
+    length: int
+
+
+def sample_video(path: Union[str, Path], frames: int = 48, start: float = 0.0, duration: Optional[float] = None,
+                 short_side: int = 256, reader: Optional[str] = None) -> SampledClip:
+    """Reads at most ``frames`` evenly spaced frames.
+
+    Args:
+        path: the video file.
+        frames: number of frames, at least 4; a shorter stretch gives all it has.
+        start, duration: the stretch in seconds; None for everything from ``start`` on.
+        short_side: frames are shrunk while they are read so that the shorter side has at most so many pixels.
+        reader: 'decord' or 'opencv'; None takes the first that is installed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no readable video, breaks off, or the stretch has fewer than 4 frames.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f'{path} does not exist. Check the spelling; relative paths start at {Path.cwd()}.')
+    if path.is_dir():
+        raise ValueError(f'{path} is a folder; give one video file (.mp4, .avi, .mkv, .webm ...).')
+    if frames < MIN_FRAMES:
+        raise ValueError(f'frames is {frames}; a decomposition over time needs at least {MIN_FRAMES}.')
+    if start < 0 or (duration is not None and duration <= 0):
+        raise ValueError(f'start is not negative and duration is positive, in seconds; got {start} and {duration}.')
+    if reader is None:
+        reader = 'decord' if importlib.util.find_spec('decord') else 'opencv'
+    open_video = {'decord': _open_decord, 'opencv': _open_opencv}[reader]
+    length, fps, read = open_video(path)
+    first = int(np.ceil(start * fps - 1e-6))
+    last = length if duration is None else min(length, int(np.ceil((start + duration) * fps - 1e-6)))
+    available = max(0, last - first)
+    if available < MIN_FRAMES:
+        raise ValueError(f'{path} has {length} frames ({length / fps:.2f} s at {fps:g} fps), {available} of them '
+                         f'between {start:g} s and the end of the stretch; at least {MIN_FRAMES} are needed. '
+                         'Choose another --start and --duration, or a longer video.')
+    indices = np.round(np.linspace(first, last - 1, min(frames, available))).astype(int)
+    pictures = read(indices, lambda picture: _shrink(picture, short_side))
+    return SampledClip(path, np.stack(pictures), indices, indices / fps, fps, length)
+
+
+def _shrink(picture: np.ndarray, short_side: int) -> np.ndarray:
+    height, width = picture.shape[:2]
+    scale = short_side / min(height, width)
+    if scale >= 1:
+        return picture
+    return cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+
+
+Opened = Tuple[int, float, Callable[[np.ndarray, Callable], List[np.ndarray]]]
+
+
+def _unreadable(path: Path) -> ValueError:
+    return ValueError(f'{path} ({path.stat().st_size} bytes) cannot be read as a video: it is empty, cut off, or not '
+                      'a video. Download or export it again; `ffprobe` on it tells more.')
+
+
+def _broken(path: Path, index: int, length: int, fps: float) -> ValueError:
+    return ValueError(f'{path} breaks off: it announces {length} frames, but frame {index} ({index / fps:.2f} s) cannot '
+                      'be decoded. Copy the file again, or stay in the part that can be read with '
+                      f'--duration {max(0.1, index / fps - 0.1):.1f} or less.')
+
+
+def _open_decord(path: Path) -> Opened:
+    import decord
+    try:
+        video = decord.VideoReader(str(path), num_threads=1)
+        length, fps = len(video), float(video.get_avg_fps())
+    except Exception as error:      # decord raises RuntimeError and its own DECORDError, which no module exports
+        raise _unreadable(path) from error
+    if not length or not fps > 0:
+        raise _unreadable(path)
+
+    def read(indices, shrink):
+        pictures = []
+        for index in indices:
+            try:
+                pictures.append(shrink(video[int(index)].asnumpy()))
+            except Exception as error:
+                raise _broken(path, int(index), length, fps) from error
+        return pictures
+
+    return length, fps, read
+
+
+def _open_opencv(path: Path) -> Opened:
+    video = cv2.VideoCapture(str(path))
+    length, fps = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), float(video.get(cv2.CAP_PROP_FPS))
+    if not video.isOpened() or length < 1 or not fps > 0:
+        video.release()
+        raise _unreadable(path)
+
+    def read(indices, shrink):
+        pictures, wanted, position = [], set(int(index) for index in indices), 0
+        try:
+            while position <= max(wanted):      # seeking is not exact in every container: go through
+                if not video.grab():
+                    raise _broken(path, position, length, fps)
+                if position in wanted:
+                    good, picture = video.retrieve()
+                    if not good:
+                        raise _broken(path, position, length, fps)
+                    pictures.append(shrink(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)))
+                position += 1
+        finally:
+            video.release()
+        return pictures
+
+    return length, fps, read

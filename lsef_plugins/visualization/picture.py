@@ -1,0 +1,361 @@
+"""One picture of a decomposed clip: film strip, stable strip, transient strip and curves over one time axis.
+
+Everything below the title shares its horizontal axis, so an event is one vertical glance. Each column of the strips
+stands for an equal slot of time and shows that slot's most eventful frame; a dot under it marks the exact moment.
+Colours are Okabe and Ito's, which people with any colour vision can tell apart.
+"""
+import contextlib
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from .energy import Event, base_directions, energy_table, event_threshold, find_events, transient_amplitude
+from .pixels import check_frames
+from .strips import enlarge, stable_pictures, transient_pictures
+
+INK, QUIET, FAINT = '#1f2328', '#646c76', '#d9dde2'
+STABLE, TRANSIENT, GATE, EVENT_SHADE = '#0072b2', '#d55e00', '#9b4f88', '#fbe9dc'
+FONT = 'DejaVu Sans'
+#: A frame is outlined as bad from this gate on: more than half of it is replaced in the base.
+BAD_FRAME = 0.5
+COLUMNS = 12
+# Layout in pixels of a picture 1600 wide.
+LEFT, RIGHT, TOP, GAP = 212, 64, 112, 10
+DPI = 100
+
+TruthEvent = Tuple[int, int, int, str]
+
+
+class _Slot(NamedTuple):
+    """One column of the strips: its borders and the time of its frame in seconds, and that frame's position."""
+    left: float
+    right: float
+    time: float
+    frame: int
+
+
+def draw_decomposition(
+    frames: np.ndarray,
+    parts: Any,
+    times: Sequence[float],
+    title: str = 'What stays and what comes and goes',
+    subtitle: str = '',
+    caption: str = '',
+    events: Optional[Sequence[Event]] = None,
+    truth_events: Optional[Sequence[TruthEvent]] = None,
+    clip: int = 0,
+    pixels: Optional[bool] = None,
+    width: int = 1600,
+) -> Any:
+    """Draws one clip of a decomposition.
+
+    Args:
+        frames: ``(t, h, w, 3)`` uint8 RGB, one for each frame of the decomposition, of any size.
+        parts: fields ``stable``, ``transient``, ``residual`` ``(b, c, t, h, w)`` and ``frame_gate`` ``(b, t)``.
+        times: ``(t,)`` seconds, increasing.
+        title, subtitle: two lines on top.
+        caption: a line below, after the shares of energy.
+        events: what was found, positions in the clip; None calls :func:`find_events`.
+        truth_events: what was planted, ``(onset, apex, offset, name)`` as positions in the clip; drawn in a lane of
+            its own above what was found.
+        clip: which clip of the batch.
+        pixels: the features are pixels in [0, 1]; None takes 1 or 3 channels for pixels.
+        width: of the picture in pixels, at least 1000.
+
+    Returns:
+        A matplotlib Figure with a canvas of its own (:func:`save_picture` writes it); pyplot and the user's
+        matplotlib settings are neither used nor changed.
+
+    Raises:
+        ValueError: frames, times and decomposition do not belong together.
+    """
+    frames = check_frames(frames)
+    table = energy_table(parts, clip)
+    seconds = _check_times(times, len(frames), len(table['base']))
+    if width < 1000:
+        raise ValueError(f'width is {width}; the picture is readable from 1000 pixels on.')
+    if pixels is None:
+        pixels = parts.stable.shape[1] in (1, 3)
+    found = list(find_events(table['transient']) if events is None else events)
+    with _plain_matplotlib():
+        page = _Page(frames, seconds, table, found, width, truth=list(truth_events or ()))
+        page.head(title, subtitle)
+        page.strips(*(part[clip].detach().float().cpu() for part in (parts.stable, parts.transient)), pixels=pixels)
+        page.event_lanes()
+        page.transient_curve()
+        page.base_curves(base_directions(parts, clip=clip))
+        page.gate_bars()
+        page.foot(caption, pixels)
+        return page.figure
+
+
+@contextlib.contextmanager
+def _plain_matplotlib() -> Iterator[None]:
+    """matplotlib's own defaults, whatever the user has set; the user's settings come back."""
+    import matplotlib
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+def _check_times(times: Sequence[float], frames: int, described: int) -> np.ndarray:
+    seconds = np.asarray(times, dtype=np.float64)
+    if frames != described or seconds.shape != (described, ):
+        raise ValueError(f'the decomposition has {described} frames, but {frames} pictures and times of shape '
+                         f'{seconds.shape} came. Choose the pictures that belong to its frames.')
+    if described < 2 or not np.isfinite(seconds).all() or (np.diff(seconds) <= 0).any():
+        raise ValueError('times are finite and increasing, in seconds, at least two of them, got '
+                         f'{np.round(seconds[:6], 4).tolist()} ...')
+    return seconds
+
+
+class _Page:
+    """The figure while it is drawn, from the top down; every length in pixels."""
+
+    def __init__(self, frames: np.ndarray, seconds: np.ndarray, table: Dict[str, np.ndarray], found: List[Event],
+                 width: int, truth: List[TruthEvent]) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        self.frames, self.seconds, self.table, self.found, self.truth = frames, seconds, table, found, truth
+        self.amplitude = transient_amplitude(table['transient'])
+        step = np.diff(seconds)
+        self.edges = np.concatenate([[seconds[0] - step[0] / 2], seconds[:-1] + step / 2, [seconds[-1] + step[-1] / 2]])
+        self.width, self.inner = width, width - LEFT - RIGHT
+        self.slots = self._slots(min(COLUMNS, len(frames)))
+        cell = self.inner / len(self.slots) - 6
+        ratio = frames.shape[1] / frames.shape[2]
+        self.cell = (int(min(cell, 190 / ratio)), int(min(cell * ratio, 190)))
+        lanes = 30 * (2 if truth else 1)
+        self.height = TOP + 3 * (self.cell[1] + 12) + 26 + lanes + 136 + 26 + 120 + 26 + 54 + 50 + 66
+        self.figure = Figure(figsize=(width / DPI, self.height / DPI), dpi=DPI, facecolor='white')
+        FigureCanvasAgg(self.figure)
+        self.y = 0                  # how far the page is filled, from the top
+
+    def _slots(self, count: int) -> List[_Slot]:
+        borders = np.linspace(self.edges[0], self.edges[-1], count + 1)
+        telling = self.amplitude / max(self.amplitude.max(), 1e-12) + (self.table['frame_gate'] > BAD_FRAME)
+        slots = []
+        for left, right in zip(borders[:-1], borders[1:]):
+            inside = np.flatnonzero((self.seconds >= left - 1e-9) & (self.seconds < right - 1e-9))
+            if not inside.size:     # uneven times: the nearest frame stands in
+                inside = np.array([np.abs(self.seconds - (left + right) / 2).argmin()])
+            frame = int(inside[np.argmax(telling[inside])])
+            slots.append(_Slot(left, right, float(self.seconds[frame]), frame))
+        return slots
+
+    # ---- pieces ----
+
+    def text(self, x: float, y: float, words: str, size: float = 10.5, colour: str = INK, **style: Any) -> Any:
+        return self.figure.text(x / self.width, 1 - y / self.height, words, fontsize=size, color=colour,
+                                family=FONT, **{'va': 'top', **style})
+
+    def axes(self, y: float, height: float) -> Any:
+        axes = self.figure.add_axes(
+            (LEFT / self.width, 1 - (y + height) / self.height, self.inner / self.width, height / self.height))
+        axes.set_xlim(self.edges[0], self.edges[-1])
+        axes.set_facecolor('none')
+        for side in ('top', 'right', 'left'):
+            axes.spines[side].set_visible(False)
+        axes.spines['bottom'].set_color(FAINT)
+        axes.tick_params(axis='both', length=0, labelsize=9, labelcolor=QUIET, labelfontfamily=FONT)
+        axes.set_xticks([])
+        return axes
+
+    def label(self, y: float, name: str, lines: Sequence[str], colour: str = INK) -> None:
+        self.text(28, y, name, 12, colour, weight='bold')
+        for k, line in enumerate(lines):
+            self.text(28, y + 20 + 14.5 * k, line, 8.8, QUIET)
+
+    def shade_events(self, axes: Any) -> None:
+        for event in self.found:
+            axes.axvspan(self.edges[event.onset], self.edges[event.offset + 1], color=EVENT_SHADE, lw=0, zorder=0)
+
+    # ---- the page, from the top ----
+
+    def head(self, title: str, subtitle: str) -> None:
+        self.text(28, 24, _fit(title, self.width - 56, 19), 19, weight='bold')
+        self.text(28, 62, _fit(subtitle, self.width - 56, 11), 11, QUIET)
+        self.y = TOP
+
+    def strips(self, stable: Any, transient: Any, pixels: bool) -> None:
+        chosen = [slot.frame for slot in self.slots]
+        film = [enlarge(self.frames[t], self.cell) for t in chosen]
+        base = stable_pictures(stable, self.frames, chosen, self.cell, pixels)
+        moving = transient_pictures(transient, self.frames, chosen, self.cell, pixels)
+        signs = ['orange: brighter', 'blue: darker'] if pixels else ['orange: strength']
+        rows = (('Clip', INK, ['the most eventful frame', 'of each stretch of time'], film),
+                ('Stable', STABLE, ['what stays, and what', 'changes slowly'], base),
+                ('Transient', TRANSIENT, ['what comes and goes', *signs], moving))
+        for row, (name, colour, lines, pictures) in enumerate(rows):
+            self.label(self.y, name, lines, colour)
+            axes = self.axes(self.y, self.cell[1])
+            axes.set_xlim(0, self.inner)
+            axes.set_ylim(self.cell[1], 0)
+            axes.axis('off')
+            for k, (slot, picture) in enumerate(zip(self.slots, pictures)):
+                left = (k + .5) * self.inner / len(self.slots) - self.cell[0] / 2
+                axes.imshow(picture, extent=(left, left + self.cell[0], self.cell[1], 0), interpolation='none',
+                            aspect='auto')
+                if row == 0 and self.table['frame_gate'][slot.frame] > BAD_FRAME:
+                    self._outline(axes, left, GATE)
+                elif row != 1 and any(e.onset <= slot.frame <= e.offset for e in self.found):
+                    self._outline(axes, left, TRANSIENT)
+            axes.set_xlim(0, self.inner)
+            axes.set_ylim(self.cell[1], 0)
+            self.y += self.cell[1] + 12
+        axes = self.axes(self.y - 6, 24)
+        axes.set_ylim(1, 0)
+        axes.spines['bottom'].set_visible(False)
+        axes.set_yticks([])
+        for slot in self.slots:
+            axes.plot([slot.time], [.12], marker='^', ms=5, color=QUIET, clip_on=False, mew=0)
+            axes.text((slot.left + slot.right) / 2, .4, f'{slot.time:.2f} s', ha='center', va='top', fontsize=9,
+                      color=QUIET, family=FONT)
+        self.y += 26
+
+    def _outline(self, axes: Any, left: float, colour: str) -> None:
+        from matplotlib.patches import Rectangle
+        axes.add_patch(Rectangle((left + 1, 1), self.cell[0] - 2, self.cell[1] - 2, fill=False, lw=2.6, ec=colour))
+
+    def event_lanes(self) -> None:
+        lanes = [('found', [(e.onset, e.apex, e.offset, str(n)) for n, e in enumerate(self.found, 1)])]
+        if self.truth:
+            lanes.insert(0, ('planted', self.truth))
+        for name, spans in lanes:
+            axes = self.axes(self.y, 22)
+            axes.set_ylim(0, 1)
+            axes.set_yticks([])
+            axes.spines['bottom'].set_visible(False)
+            self.text(LEFT - 12, self.y + 4, f'events {name}', 9.5, TRANSIENT if name == 'found' else INK, ha='right')
+            self._lane(axes, spans, filled=name == 'found')
+            if not spans:
+                self.text(LEFT, self.y + 4, 'none', 9.5, QUIET)
+            self.y += 30
+
+    def _lane(self, axes: Any, spans: Sequence[TruthEvent], filled: bool) -> None:
+        from matplotlib.patches import Rectangle
+        pixel = self.inner / (self.edges[-1] - self.edges[0])
+        taken = -np.inf
+        for onset, apex, offset, name in sorted(spans):
+            left, right = self.edges[onset], self.edges[offset + 1]
+            axes.add_patch(Rectangle((left, .08), right - left, .84, lw=1.4, ec=TRANSIENT if filled else INK,
+                                     fc=TRANSIENT if filled else 'none', clip_on=False))
+            middle = self.seconds[apex]
+            if not filled:
+                axes.plot([middle, middle], [.08, .92], color=INK, lw=1.4)
+            room = 7.2 * len(name)
+            words = name.replace('_', ' ')
+            if filled and (right - left) * pixel >= room + 4:
+                axes.text((left + right) / 2, .48, words, ha='center', va='center', fontsize=9, color='white',
+                          weight='bold', family=FONT)
+            elif not filled and left > taken:
+                before = right * pixel + room + 8 > self.edges[-1] * pixel
+                axes.text(left - 6 / pixel if before else right + 6 / pixel, .48, words, va='center', fontsize=9.5,
+                          ha='right' if before else 'left', color=INK, family=FONT)
+                taken = right + (0 if before else (room + 8) / pixel)
+
+    def transient_curve(self) -> None:
+        height = 120
+        self.label(self.y, 'Transient', ['strength, in % of the', "picture's; an event is above",
+                                         'the dashed line; dot: apex'], TRANSIENT)
+        axes = self.axes(self.y, height)
+        self.shade_events(axes)
+        curve, threshold = 100 * self.amplitude, 100 * event_threshold(self.table['transient'])
+        axes.fill_between(self.seconds, curve, color=TRANSIENT, alpha=.18, lw=0)
+        axes.plot(self.seconds, curve, color=TRANSIENT, lw=2)
+        axes.plot(self.edges[[0, -1]], [threshold] * 2, color=QUIET, lw=1, ls=(0, (4, 3)))
+        apexes = [event.apex for event in self.found]
+        axes.plot(self.seconds[apexes], curve[apexes], 'o', color=TRANSIENT, ms=7, mec='white', mew=1.2, clip_on=False)
+        axes.set_ylim(0, 1.12 * max(curve.max(), threshold))
+        self._two_ticks(axes, 0, max(curve.max(), threshold))
+        self.y += 136 + 10
+
+    def base_curves(self, base: Dict[str, np.ndarray]) -> None:
+        height = 110
+        self.label(self.y, 'Stable', ['how it changes: its strongest', 'directions, in % of the picture'], STABLE)
+        axes = self.axes(self.y, height)
+        self.shade_events(axes)
+        axes.axhline(0, color=FAINT, lw=1)
+        curves = 100 * base['curves']
+        styles = ((STABLE, '-', 2.2), ('#56b4e9', '-', 1.8), ('#4a5a68', (0, (2, 1.5)), 1.5))
+        reach = max(float(np.abs(curves).max(initial=0)), 0.1)
+        for curve, (colour, dash, weight) in zip(curves[::-1], styles[:len(curves)][::-1]):
+            axes.plot(self.seconds, curve, color=colour, ls=dash, lw=weight)
+        axes.set_ylim(-1.15 * reach, 1.15 * reach)
+        ends = _spread([curve[-1] for curve in curves], 2.3 * reach * 15 / height)
+        for end, share, (colour, _, _) in zip(ends, base['share'], styles):
+            axes.annotate(f'{share:.0%}', (1, end), (8, 0), xycoords=('axes fraction', 'data'),
+                          textcoords='offset points', va='center', fontsize=9, color=colour, family=FONT,
+                          weight='bold')
+        if not len(curves):
+            axes.text(self.edges[0], .1 * reach, ' it does not change', fontsize=9.5, color=QUIET, family=FONT,
+                      va='bottom')
+        self._two_ticks(axes, -reach, reach)
+        self.y += 120 + 16
+
+    def gate_bars(self) -> None:
+        self.label(self.y, 'Frame gate', ['1 = bad frame, kept out'], GATE)
+        axes = self.axes(self.y, 54)
+        self.shade_events(axes)
+        axes.bar(self.edges[:-1], self.table['frame_gate'], np.diff(self.edges), align='edge', color=GATE,
+                 ec='white', lw=.6)
+        axes.set_ylim(0, 1)
+        axes.set_yticks([0, 1])
+        axes.axhline(1, color=FAINT, lw=.8, ls=(0, (2, 3)))
+        axes.spines['bottom'].set_color(QUIET)
+        axes.set_xticks(_round_ticks(self.edges[0], self.edges[-1]))
+        axes.tick_params(axis='x', length=4, color=QUIET, labelsize=9.5)
+        axes.xaxis.set_major_formatter(lambda x, _: f'{x:g} s')
+        self.y += 54 + 50
+
+    def foot(self, caption: str, pixels: bool) -> None:
+        shares = {name: self.table[name].mean() for name in ('base', 'transient', 'residual')}
+        line = (f"Shares of the {'picture' if pixels else 'features'}' energy: ").replace("picture'", "picture's") + (
+            f"stable {_percent(shares['base'])}, transient {_percent(shares['transient'])}, "
+            f"residual {_percent(shares['residual'])}.")
+        bad = int((self.table['frame_gate'] > BAD_FRAME).sum())
+        line += f'  Events found: {len(self.found)}.  Bad frames (purple outline): {bad} of {len(self.seconds)}.'
+        self.text(28, self.y, _fit(line, self.width - 56, 9.5), 9.5, INK)
+        self.text(28, self.y + 20, _fit(caption, self.width - 56, 9.5), 9.5, QUIET)
+
+    def _two_ticks(self, axes: Any, low: float, high: float) -> None:
+        digits = max(0, 1 - int(np.floor(np.log10(high))))
+        ticks = [low, 0, high] if low < 0 else [0, high]
+        axes.set_yticks(ticks, [f'{tick:.{digits}f} %' if tick else '0' for tick in ticks])
+
+
+def _percent(share: float) -> str:
+    if share and share < 1e-4:
+        return 'under 0.01 %'
+    return f'{100 * share:.2f} %' if share < .1 else f'{100 * share:.1f} %'
+
+
+def _fit(words: str, pixels: float, size: float) -> str:
+    """Words cut in their middle so that they fit, at about 0.86 pixels per point and letter."""
+    letters = int(pixels / (0.86 * size))
+    if len(words) <= letters:
+        return words
+    return words[:letters // 2 - 1] + '…' + words[len(words) - letters // 2:]
+
+
+def _spread(values: Sequence[float], distance: float) -> List[float]:
+    """Values moved apart to at least ``distance`` with their order kept, around where they were."""
+    order = np.argsort(values, kind='stable')
+    placed = np.asarray(values, dtype=float)[order]
+    for _ in range(50):
+        for k in range(len(placed) - 1):
+            lacking = distance - (placed[k + 1] - placed[k])
+            if lacking > 0:
+                placed[k] -= lacking / 2
+                placed[k + 1] += lacking / 2
+    result = np.empty(len(placed))
+    result[order] = placed
+    return result.tolist()
+
+
+def _round_ticks(low: float, high: float) -> List[float]:
+    """Round times with 6 to 12 of them in the range."""
+    rough = (high - low) / 10
+    unit = 10.0 ** np.floor(np.log10(rough))
+    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough * .999)
+    return [round(float(k * step), 10) for k in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
