@@ -49,11 +49,11 @@ class _Shrink(torch.autograd.Function):
         ctx.save_for_backward(r, tau)
         ctx.exponent, ctx.revival = exponent, revival
         magnitude = r.abs()
-        above = magnitude > tau
+        above = _above(magnitude, tau)
         if math.isinf(exponent):
             return torch.where(above, r, torch.zeros_like(r))
         ratio = (tau / torch.where(above, magnitude, torch.ones_like(magnitude)))
-        return torch.where(above, r * (1 - _power(ratio, exponent)), _zero_or_nan(r))
+        return torch.where(above, r * (1 - _power(ratio, exponent)), torch.zeros_like(r))
 
     @staticmethod
     @once_differentiable
@@ -61,7 +61,7 @@ class _Shrink(torch.autograd.Function):
         r, tau = ctx.saved_tensors
         p = ctx.exponent
         magnitude = r.abs()
-        above = magnitude > tau
+        above = _above(magnitude, tau)
         ratio = (tau / torch.where(above, magnitude, torch.ones_like(magnitude)))
         ratio = torch.where(above, ratio, torch.ones_like(ratio))
         grad_r = grad_tau = None
@@ -89,9 +89,9 @@ def _power(ratio: Tensor, exponent: float) -> Tensor:
     return ratio * ratio if exponent == 2 else ratio ** exponent
 
 
-def _zero_or_nan(r: Tensor) -> Tensor:
-    """Zero, but a NaN stays one: shrinkage must not hide that its input is broken."""
-    return torch.where(r.isnan(), r, torch.zeros_like(r))
+def _above(magnitude: Tensor, tau: Tensor) -> Tensor:
+    """Beyond the threshold, or not comparable: shrinkage must not hide that its input is broken behind a zero."""
+    return ~(magnitude <= tau)
 
 
 def group_shrink(r: Tensor, norm: Tensor, tau: Tensor, exponent: float = 2.0, revival: float = 0.25) -> Tensor:
