@@ -1,7 +1,7 @@
 r"""Linear maps over time, as T x T matrices applied from the left to (..., t, n).
 
 Every map here works for any number of frames, is exact at the clip's ends (rows renormalised, no padding) and
-commutes with reversing time. At T = 1 each of them is the identity.
+commutes with reversing time. At T = 1 every average is the identity.
 
 Source:
     The paper's abstract speaks of several time scales and gives no filter; the matrices are ours.
@@ -35,10 +35,11 @@ def base_bands(frames: int, windows: Sequence[int], dtype=torch.float32, device=
 
 
 def check_windows(windows: Sequence[int]) -> None:
-    if not windows or windows[0] != 1 or any(a >= b for a, b in zip(windows, windows[1:])) \
-            or any(w % 2 == 0 for w in windows):
+    sequence = isinstance(windows, Sequence) and not isinstance(windows, str)
+    if not sequence or not windows or windows[0] != 1 or any(a >= b for a, b in zip(windows, windows[1:])) \
+            or any(w % 2 != 1 for w in windows):
         raise ValueError(f'windows are odd numbers of frames, ascending from 1 (then the bands sum to the '
-                         f'identity), for example (1, 3, 5); got {tuple(windows)}.')
+                         f'identity), for example (1, 3, 5); got {windows!r}.')
 
 
 def dct_basis(frames: int, size: int, dtype=torch.float64, device=None) -> Tensor:
@@ -53,11 +54,12 @@ def dct_basis(frames: int, size: int, dtype=torch.float64, device=None) -> Tenso
 def neighbour_predictor(weights: Tensor, bandwidth: float) -> Tensor:
     r"""Predicts every frame from the others nearby: ``(b, t) -> (b, t, t)``, rows sum to 1, zero diagonal.
 
-    :math:`M_{tt'} \propto \exp(-(t-t')^2 / 2\beta^2)\, w_{t'}` with ``bandwidth`` :math:`\beta` in frames.
+    :math:`M_{tt'} \propto \exp(-(t-t')^2 / 2\beta^2)\, w_{t'}` with ``bandwidth`` :math:`\beta` in frames and
+    positive ``weights``; t >= 2.
     """
     frames = weights.shape[-1]
     time = torch.arange(frames, dtype=weights.dtype, device=weights.device)
-    kernel = torch.exp(-0.5 * ((time[:, None] - time) / bandwidth) ** 2)
-    kernel = kernel.masked_fill(torch.eye(frames, dtype=torch.bool, device=weights.device), 0.0)
-    predictor = kernel * weights[..., None, :]
-    return predictor / predictor.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+    # As a softmax, because the kernel of every neighbour may underflow.
+    logits = weights.log()[..., None, :] - 0.5 * ((time[:, None] - time) / bandwidth) ** 2
+    itself = torch.eye(frames, dtype=torch.bool, device=weights.device)
+    return logits.masked_fill(itself, -math.inf).softmax(-1)
