@@ -39,7 +39,6 @@ class StableOperator(NamedTuple):
     frame_gate: Tensor
 
 
-@torch.no_grad()
 def geometric_median_weights(g: Tensor) -> Tensor:
     """Weights of the frames in their geometric median, from the Gram alone: ``(b, t, t) -> (b, t)``, sum 1."""
     frames = g.shape[-1]
@@ -84,12 +83,17 @@ def stable_operator(
             degenerate clips.
 
     Raises:
-        ValueError: an unknown ``start`` or ``mode``, or a number out of its range.
+        ValueError: an unknown ``start`` or ``mode``, a number out of its range, or no Gram matrices.
     """
     if start not in STARTS:
         raise ValueError(f'start {start!r} is not a frame predictor; choose one of {", ".join(STARTS)}.')
     if robust_iters < 0:
         raise ValueError(f'robust_iters counts passes and cannot be negative, got {robust_iters}.')
+    if g.dim() != 3 or g.shape[-1] != g.shape[-2]:
+        raise ValueError(f'stable_operator takes Gram matrices (b, t, t), got {tuple(g.shape)}; clip_gram(x) makes '
+                         'them from (b, c, t, n).')
+    if not (frame_kappa > 0 and bandwidth > 0):
+        raise ValueError(f'frame_kappa and bandwidth (frames) are positive, got {frame_kappa} and {bandwidth}.')
     batch, frames, _ = g.shape
     project = _projection(g, rank, mode, slow_basis)
     no_gate = g.new_zeros(batch, frames)
@@ -126,11 +130,10 @@ def stable_operator(
 
 def _projection(g: Tensor, rank: int, mode: str,
                 slow_basis: Optional[Union[int, str]]) -> Callable[[Tensor], Tensor]:
+    check_slow_basis(slow_basis)
     frames = g.shape[-1]
     size = frames
     if slow_basis is not None:
-        if slow_basis != 'dct' and not isinstance(slow_basis, int):
-            raise ValueError(f"slow_basis is a number of cosines, 'dct' (half the frames) or None, got {slow_basis!r}.")
         wanted = frames // 2 if slow_basis == 'dct' else slow_basis
         # One more than the rank, so that the cut at the (r+1)-th eigenvalue exists.
         size = max(rank + 1, min(frames, int(wanted)))
@@ -138,6 +141,13 @@ def _projection(g: Tensor, rank: int, mode: str,
         return lambda k: spectral_shrinkage(k, rank, mode)
     basis = dct_basis(frames, size, g.dtype, g.device)
     return lambda k: basis @ spectral_shrinkage(basis.T @ k @ basis, rank, mode) @ basis.T
+
+
+def check_slow_basis(slow_basis: Optional[Union[int, str]]) -> None:
+    number = isinstance(slow_basis, int) and not isinstance(slow_basis, bool) and slow_basis >= 1
+    if not (number or slow_basis is None or slow_basis == 'dct'):
+        raise ValueError(f"slow_basis is a number of cosines >= 1, 'dct' (half the frames) or None, "
+                         f'got {slow_basis!r}.')
 
 
 def apply_over_time(operator: Tensor, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Optional, Union
 import torch
 from torch import Tensor, nn
 
-from ..functional.decomposition import STARTS, apply_over_time, clip_gram, stable_operator
+from ..functional.decomposition import STARTS, apply_over_time, check_slow_basis, clip_gram, stable_operator
 from ..functional.low_rank import MODES
 
 
@@ -57,6 +57,7 @@ class StabilityEncodingModule(nn.Module):
             raise ValueError(f'robust_iters counts passes and cannot be negative, got {robust_iters}.')
         if not (frame_kappa > 0 and bandwidth > 0 and math.isfinite(bandwidth)):
             raise ValueError(f'frame_kappa and bandwidth (frames) are positive, got {frame_kappa} and {bandwidth}.')
+        check_slow_basis(slow_basis)
         self.rank, self.mode, self.robust_iters = rank, mode, robust_iters
         self.frame_kappa, self.bandwidth, self.start, self.slow_basis = frame_kappa, bandwidth, start, slow_basis
         self._told_rank = False
