@@ -1,0 +1,76 @@
+"""Laws of the transient at several time scales."""
+import math
+
+import pytest
+import torch
+
+from lsef_plugins.functional import moving_average, shrink, transient_scales
+
+WINDOWS = (1, 3, 7)
+
+
+def unit(b, c):
+    return torch.ones(b, c, 1, 1)
+
+
+def test_the_rate_of_false_alarms_is_the_same_at_every_window_and_frame():
+    """White noise of s.d. 1 at a threshold of 2: 4.55 % exceed it, at the clip's ends too."""
+    r = torch.randn(4, 25, 9, 1000, generator=torch.Generator().manual_seed(0))
+    scales = list(transient_scales(r, 2 * unit(4, 25), unit(4, 25), WINDOWS))
+    assert len(scales) == len(WINDOWS)
+    for transient in scales:
+        rate = (transient != 0).float().mean((0, 1, 3))
+        # 100,000 draws per frame: s.d. 0.066 %.
+        torch.testing.assert_close(rate, torch.full((9,), 0.0455), rtol=0, atol=0.0033)
+
+
+def test_pooled_first_and_shrunk_afterwards():
+    r = torch.randn(2, 3, 8, 5, generator=torch.Generator().manual_seed(1))
+    tau = torch.tensor([[0.3, 0.6, 0.9], [0.2, 0.5, 0.4]])[..., None, None]
+    for window, transient in zip(WINDOWS, transient_scales(r, tau, tau, WINDOWS, 3.0, None)):
+        average = moving_average(8, window)
+        for t in range(8):
+            pooled = torch.einsum('s,bcsn->bcn', average[t], r)
+            expected = shrink(pooled, tau[..., 0] * average[t].norm(), 3.0)
+            torch.testing.assert_close(transient[:, :, t], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_influence_clip_bounds_every_element_in_units_of_the_pooled_noise():
+    r = 50 * torch.randn(2, 3, 8, 5, generator=torch.Generator().manual_seed(2))
+    scale = torch.tensor([[0.3, 0.6, 0.9], [0.2, 0.5, 0.4]])[..., None, None]
+    free = list(transient_scales(r, scale, scale, WINDOWS, influence_clip=None))
+    clipped = list(transient_scales(r, scale, scale, WINDOWS, influence_clip=4.0))
+    for window, loose, tight in zip(WINDOWS, free, clipped):
+        limit = 4 * scale * moving_average(8, window).norm(dim=1)[:, None]
+        torch.testing.assert_close(tight, torch.maximum(torch.minimum(loose, limit), -limit), rtol=1e-6, atol=0)
+        assert (loose.abs() > limit).any()
+
+
+def test_a_long_weak_event_is_seen_only_at_the_long_window():
+    r = torch.zeros(1, 1, 11, 1)
+    r[:, :, 3:8] = 2.5
+    one, three, five = transient_scales(r, 3 * unit(1, 1), unit(1, 1), (1, 3, 5))
+    assert one.abs().max() == 0 and three[0, 0, 5, 0] > 0 and five[0, 0, 5, 0] > 0
+
+
+def test_revival_and_exponent_reach_the_shrinkage():
+    r = torch.randn(1, 2, 6, 4, generator=torch.Generator().manual_seed(3))
+
+    def gradient(**options):
+        tau = (100 * unit(1, 2)).requires_grad_()
+        sum((s * r).sum() for s in transient_scales(r, tau, unit(1, 2), WINDOWS, **options)).backward()
+        return tau.grad.abs().sum()
+
+    assert gradient(revival=0.0) == 0 and gradient(revival=50.0) > 0
+    soft, hard = (next(transient_scales(r, unit(1, 2), unit(1, 2), (1,), p, None)) for p in (1.0, math.inf))
+    assert torch.equal(hard, torch.where(r.abs() > 1, r, torch.zeros_like(r)))
+    torch.testing.assert_close(soft, r.sign() * (r.abs() - 1).relu())
+
+
+@pytest.mark.parametrize('frames', [1, 2, 6])
+def test_reversing_time_reverses_every_scale(frames):
+    r = torch.randn(2, 3, frames, 4, generator=torch.Generator().manual_seed(4))
+    forward = transient_scales(r, 0.3 * unit(2, 3), unit(2, 3), WINDOWS)
+    backward = transient_scales(r.flip(2), 0.3 * unit(2, 3), unit(2, 3), WINDOWS)
+    for a, b in zip(forward, backward):
+        torch.testing.assert_close(a.flip(2), b, rtol=0, atol=1e-6)
