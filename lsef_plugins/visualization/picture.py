@@ -11,14 +11,14 @@ import numpy as np
 
 from .energy import Event, base_directions, energy_table, event_threshold, find_events, transient_amplitude
 from .pixels import check_frames
-from .strips import enlarge, stable_pictures, transient_pictures
+from .strips import enlarge, operator_of, stable_pictures, transient_pictures
 
 INK, QUIET, FAINT = '#1f2328', '#646c76', '#d9dde2'
 STABLE, TRANSIENT, GATE, EVENT_SHADE = '#0072b2', '#d55e00', '#9b4f88', '#fbe9dc'
 FONT = 'DejaVu Sans'
 #: A frame is outlined as bad from this gate on: more than half of it is replaced in the base.
 BAD_FRAME = 0.5
-COLUMNS = 12
+COLUMNS = 10
 # Layout in pixels of a picture 1600 wide.
 LEFT, RIGHT, TOP, GAP = 212, 64, 112, 10
 DPI = 100
@@ -80,7 +80,7 @@ def draw_decomposition(
     with _plain_matplotlib():
         page = _Page(frames, seconds, table, found, width, truth=list(truth_events or ()))
         page.head(title, subtitle)
-        page.strips(*(part[clip].detach().float().cpu() for part in (parts.stable, parts.transient)), pixels=pixels)
+        page.strips(parts, clip, pixels)
         page.event_lanes()
         page.transient_curve()
         page.base_curves(base_directions(parts, clip=clip))
@@ -126,7 +126,7 @@ class _Page:
         ratio = frames.shape[1] / frames.shape[2]
         self.cell = (int(min(cell, 190 / ratio)), int(min(cell * ratio, 190)))
         lanes = 30 * (2 if truth else 1)
-        self.height = TOP + 3 * (self.cell[1] + 12) + 26 + lanes + 136 + 26 + 120 + 26 + 54 + 50 + 66
+        self.height = TOP + 3 * (self.cell[1] + 12) + 26 + lanes + 146 + 136 + 98 + 52
         self.figure = Figure(figsize=(width / DPI, self.height / DPI), dpi=DPI, facecolor='white')
         FigureCanvasAgg(self.figure)
         self.y = 0                  # how far the page is filled, from the top
@@ -161,10 +161,10 @@ class _Page:
         axes.set_xticks([])
         return axes
 
-    def label(self, y: float, name: str, lines: Sequence[str], colour: str = INK) -> None:
-        self.text(28, y, name, 12, colour, weight='bold')
-        for k, line in enumerate(lines):
-            self.text(28, y + 20 + 14.5 * k, line, 8.8, QUIET)
+    def label(self, y: float, name: str, lines: Sequence[Tuple[str, str]], colour: str) -> None:
+        self.text(28, y - 3, name, 12, colour, weight='bold')
+        for k, (line, line_colour) in enumerate(lines):
+            self.text(28, y + 18 + 14.5 * k, line, 8.8, line_colour)
 
     def shade_events(self, axes: Any) -> None:
         for event in self.found:
@@ -177,29 +177,27 @@ class _Page:
         self.text(28, 62, _fit(subtitle, self.width - 56, 11), 11, QUIET)
         self.y = TOP
 
-    def strips(self, stable: Any, transient: Any, pixels: bool) -> None:
+    def strips(self, parts: Any, clip: int, pixels: bool) -> None:
+        stable, transient = (part[clip].detach().float().cpu() for part in (parts.stable, parts.transient))
         chosen = [slot.frame for slot in self.slots]
         film = [enlarge(self.frames[t], self.cell) for t in chosen]
-        base = stable_pictures(stable, self.frames, chosen, self.cell, pixels)
+        base = stable_pictures(self.frames, chosen, self.cell, stable, operator_of(parts, clip), pixels)
         moving = transient_pictures(transient, self.frames, chosen, self.cell, pixels)
-        signs = ['orange: brighter', 'blue: darker'] if pixels else ['orange: strength']
-        rows = (('Clip', INK, ['the most eventful frame', 'of each stretch of time'], film),
-                ('Stable', STABLE, ['what stays, and what', 'changes slowly'], base),
-                ('Transient', TRANSIENT, ['what comes and goes', *signs], moving))
+        brighter, darker = ('brighter than stable', 'darker than stable') if pixels else ('how strong', '')
+        rows = (('Clip', INK, [('the most eventful frame', QUIET), ('of each stretch of time', QUIET)], film),
+                ('Stable', STABLE, [('what stays, and what', QUIET), ('changes slowly', QUIET)], base),
+                ('Transient', TRANSIENT, [('what comes and goes:', QUIET), (brighter, TRANSIENT), (darker, STABLE)],
+                 moving))
         for row, (name, colour, lines, pictures) in enumerate(rows):
             self.label(self.y, name, lines, colour)
             axes = self.axes(self.y, self.cell[1])
-            axes.set_xlim(0, self.inner)
-            axes.set_ylim(self.cell[1], 0)
             axes.axis('off')
             for k, (slot, picture) in enumerate(zip(self.slots, pictures)):
                 left = (k + .5) * self.inner / len(self.slots) - self.cell[0] / 2
                 axes.imshow(picture, extent=(left, left + self.cell[0], self.cell[1], 0), interpolation='none',
                             aspect='auto')
-                if row == 0 and self.table['frame_gate'][slot.frame] > BAD_FRAME:
-                    self._outline(axes, left, GATE)
-                elif row != 1 and any(e.onset <= slot.frame <= e.offset for e in self.found):
-                    self._outline(axes, left, TRANSIENT)
+                if row == 0:
+                    self._mark(axes, left, slot.frame)
             axes.set_xlim(0, self.inner)
             axes.set_ylim(self.cell[1], 0)
             self.y += self.cell[1] + 12
@@ -213,9 +211,16 @@ class _Page:
                       color=QUIET, family=FONT)
         self.y += 26
 
-    def _outline(self, axes: Any, left: float, colour: str) -> None:
+    def _mark(self, axes: Any, left: float, frame: int) -> None:
+        """A purple outline for a bad frame, the number of its event in the corner."""
         from matplotlib.patches import Rectangle
-        axes.add_patch(Rectangle((left + 1, 1), self.cell[0] - 2, self.cell[1] - 2, fill=False, lw=2.6, ec=colour))
+        if self.table['frame_gate'][frame] > BAD_FRAME:
+            axes.add_patch(Rectangle((left + 1.5, 1.5), self.cell[0] - 3, self.cell[1] - 3, fill=False, lw=3, ec=GATE))
+        for number, event in enumerate(self.found, start=1):
+            if event.onset <= frame <= event.offset:
+                axes.add_patch(Rectangle((left, 0), 22, 20, color=TRANSIENT, lw=0))
+                axes.text(left + 11, 10.5, str(number), ha='center', va='center', fontsize=9.5, color='white',
+                          weight='bold', family=FONT)
 
     def event_lanes(self) -> None:
         lanes = [('found', [(e.onset, e.apex, e.offset, str(n)) for n, e in enumerate(self.found, 1)])]
@@ -256,8 +261,9 @@ class _Page:
 
     def transient_curve(self) -> None:
         height = 120
-        self.label(self.y, 'Transient', ['strength, in % of the', "picture's; an event is above",
-                                         'the dashed line; dot: apex'], TRANSIENT)
+        self.label(self.y, 'Transient', [(line, QUIET) for line in (
+            'its strength over time', '(100 % = a whole frame);', 'above the dashed line', 'it counts as an event')],
+            TRANSIENT)
         axes = self.axes(self.y, height)
         self.shade_events(axes)
         curve, threshold = 100 * self.amplitude, 100 * event_threshold(self.table['transient'])
@@ -268,11 +274,12 @@ class _Page:
         axes.plot(self.seconds[apexes], curve[apexes], 'o', color=TRANSIENT, ms=7, mec='white', mew=1.2, clip_on=False)
         axes.set_ylim(0, 1.12 * max(curve.max(), threshold))
         self._two_ticks(axes, 0, max(curve.max(), threshold))
-        self.y += 136 + 10
+        self.y += 146
 
     def base_curves(self, base: Dict[str, np.ndarray]) -> None:
         height = 110
-        self.label(self.y, 'Stable', ['how it changes: its strongest', 'directions, in % of the picture'], STABLE)
+        self.label(self.y, 'Stable', [(line, QUIET) for line in (
+            'how it changes: its', 'strongest directions and', 'their share of its change')], STABLE)
         axes = self.axes(self.y, height)
         self.shade_events(axes)
         axes.axhline(0, color=FAINT, lw=1)
@@ -291,10 +298,11 @@ class _Page:
             axes.text(self.edges[0], .1 * reach, ' it does not change', fontsize=9.5, color=QUIET, family=FONT,
                       va='bottom')
         self._two_ticks(axes, -reach, reach)
-        self.y += 120 + 16
+        self.y += 136
 
     def gate_bars(self) -> None:
-        self.label(self.y, 'Frame gate', ['1 = bad frame, kept out'], GATE)
+        self.label(self.y, 'Frame gate', [(line, QUIET) for line in (
+            'near 1: a bad frame, which', 'its neighbours cannot', 'explain; not transient')], GATE)
         axes = self.axes(self.y, 54)
         self.shade_events(axes)
         axes.bar(self.edges[:-1], self.table['frame_gate'], np.diff(self.edges), align='edge', color=GATE,
@@ -306,15 +314,14 @@ class _Page:
         axes.set_xticks(_round_ticks(self.edges[0], self.edges[-1]))
         axes.tick_params(axis='x', length=4, color=QUIET, labelsize=9.5)
         axes.xaxis.set_major_formatter(lambda x, _: f'{x:g} s')
-        self.y += 54 + 50
+        self.y += 98
 
     def foot(self, caption: str, pixels: bool) -> None:
-        shares = {name: self.table[name].mean() for name in ('base', 'transient', 'residual')}
-        line = (f"Shares of the {'picture' if pixels else 'features'}' energy: ").replace("picture'", "picture's") + (
-            f"stable {_percent(shares['base'])}, transient {_percent(shares['transient'])}, "
-            f"residual {_percent(shares['residual'])}.")
+        shares = {name: _percent(self.table[name].mean()) for name in ('base', 'transient', 'residual', 'cross')}
         bad = int((self.table['frame_gate'] > BAD_FRAME).sum())
-        line += f'  Events found: {len(self.found)}.  Bad frames (purple outline): {bad} of {len(self.seconds)}.'
+        line = (f"Energy of the {'pixels' if pixels else 'features'}: stable {shares['base']}, transient "
+                f"{shares['transient']}, residual {shares['residual']}, overlap of the three {shares['cross']}.   "
+                f'Events found: {len(self.found)}.   Bad frames (purple outline): {bad} of {len(self.seconds)}.')
         self.text(28, self.y, _fit(line, self.width - 56, 9.5), 9.5, INK)
         self.text(28, self.y + 20, _fit(caption, self.width - 56, 9.5), 9.5, QUIET)
 
@@ -325,9 +332,8 @@ class _Page:
 
 
 def _percent(share: float) -> str:
-    if share and share < 1e-4:
-        return 'under 0.01 %'
-    return f'{100 * share:.2f} %' if share < .1 else f'{100 * share:.1f} %'
+    percent = 100 * float(share)
+    return f'{percent:.1f} %' if abs(percent) >= 10 else f'{percent:.2g} %' if abs(percent) >= 1e-4 else '0 %'
 
 
 def _fit(words: str, pixels: float, size: float) -> str:

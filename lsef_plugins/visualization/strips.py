@@ -2,7 +2,7 @@
 
 Axes: ``c`` channels, ``t`` time, ``h w`` space; pictures are ``(height, width, 3)`` uint8 RGB.
 """
-from typing import List, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -20,17 +20,37 @@ def enlarge(picture: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
-def stable_pictures(stable: Tensor, frames: np.ndarray, chosen: Sequence[int], size: Tuple[int, int],
-                    pixels: bool) -> List[np.ndarray]:
-    """The stable part ``(c, t, h, w)`` at the chosen frames: the picture itself for pixels, else its strength."""
+def stable_pictures(frames: np.ndarray, chosen: Sequence[int], size: Tuple[int, int], stable: Tensor,
+                    operator: Optional[Tensor], pixels: bool) -> List[np.ndarray]:
+    """The stable part at the chosen frames.
+
+    The stable part of features is ``operator`` ``(t, t)`` applied over time, and the same operator on the frames
+    themselves shows, in full sharpness, which mixture of frames that is. Without an operator: the stable part
+    ``(c, t, h, w)`` itself for pixels, its strength over the frames for other features.
+    """
+    if operator is not None:
+        large = np.stack([enlarge(frame, size) for frame in frames]).astype(np.float32)
+        mixed = np.tensordot(operator.float().numpy()[list(chosen)], large, axes=1)
+        return [_to_bytes(picture) for picture in mixed]
     if pixels:
         maps = stable.permute(1, 2, 3, 0).numpy()
-        if maps.shape[-1] == 1:
-            maps = np.repeat(maps, 3, axis=-1)
+        maps = np.repeat(maps, 3, axis=-1) if maps.shape[-1] == 1 else maps
         return [_to_bytes(255 * enlarge(maps[t], size)) for t in chosen]
     strength = stable.square().mean(0).sqrt().numpy()
     full = max(float(np.percentile(strength, FULL_STRENGTH)), np.finfo(np.float32).tiny)
     return [_tinted(frames[t], enlarge(strength[t] / full, size), DARKER, size) for t in chosen]
+
+
+def operator_of(parts: Any, clip: int) -> Optional[Tensor]:
+    """The operator over time ``(t, t)`` that made the stable part, where it alone did (one pass of the alternation)."""
+    operator = getattr(parts, 'operator', None)
+    if operator is None:
+        return None
+    matrix = operator[clip].detach().double().cpu()
+    stable, transient, residual = (part[clip].detach().double().cpu().transpose(0, 1).flatten(1)    # (t, c h w)
+                                   for part in (parts.stable, parts.transient, parts.residual))
+    miss = (matrix @ (stable + transient + residual) - stable).norm()
+    return matrix if miss <= 1e-3 * stable.norm() and matrix.any() else None
 
 
 def transient_pictures(transient: Tensor, frames: np.ndarray, chosen: Sequence[int], size: Tuple[int, int],
