@@ -84,7 +84,12 @@ def _mix(one: Colour, other: Colour, share: float) -> Colour:
 
 
 def draw_frames(truth: Truth, preset: Preset, size: Optional[int] = None, sensor: bool = True) -> np.ndarray:
-    """Draws a clip.
+    """Draws a clip: :func:`render` in whole grey levels, uint8 ``(t, h, w, 3)``, RGB; same arguments."""
+    return np.clip(render(truth, preset, size, sensor) + .5, 0, 255.5).astype(np.uint8)
+
+
+def render(truth: Truth, preset: Preset, size: Optional[int] = None, sensor: bool = True) -> np.ndarray:
+    """The picture before it is cut into whole grey levels: continuous in every curve of the truth.
 
     Args:
         truth: signals of the clip.
@@ -93,7 +98,7 @@ def draw_frames(truth: Truth, preset: Preset, size: Optional[int] = None, sensor
         sensor: with the noise of the sensor.
 
     Returns:
-        uint8 ``(t, h, w, 3)``, RGB.
+        float32 ``(t, h, w, 3)``, RGB, in grey levels (may leave 0..255).
     """
     pose = {name: truth.nuisance[:, i] for i, name in enumerate(NUISANCE)}
     looks, edge = looks_of(truth.seed, truth.identity), size or preset.size
@@ -111,22 +116,23 @@ def draw_frames(truth: Truth, preset: Preset, size: Optional[int] = None, sensor
     _draw_frown(canvas, looks, face, turn)
     if looks.glasses:
         _draw_glasses(canvas, looks, turn)
-    return _expose(canvas, truth, preset, pose, sensor)
+    picture = _expose(canvas.rgb, pose)
+    if sensor and preset.noise:
+        rng = stream(truth.seed, truth.split, truth.index, 'noise')
+        picture += preset.noise * rng.standard_normal(picture.shape, dtype=np.float32)
+    return picture.transpose(1, 2, 3, 0)
+
+
+def _expose(rgb: np.ndarray, pose: Curves) -> np.ndarray:
+    """Colour planes ``(3, t, h, w)`` under the clip's light, in grey levels."""
+    light, light_x, light_y = (_curve(pose[name]) for name in ('light', 'light_x', 'light_y'))
+    size = rgb.shape[-1]
+    centres = (np.arange(size, dtype=np.float32) + .5) / size * 2 - 1
+    return rgb * (235 * light * (1 + light_x * centres[None, None, :] + light_y * centres[None, :, None]))
 
 
 def _curve(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)[:, None, None]     # (t,) -> (t, 1, 1)
-
-
-def _expose(canvas: Canvas, truth: Truth, preset: Preset, pose: Curves, sensor: bool) -> np.ndarray:
-    light, light_x, light_y = (_curve(pose[name]) for name in ('light', 'light_x', 'light_y'))
-    centres = (np.arange(canvas.size, dtype=np.float32) + .5) / canvas.size * 2 - 1
-    gain = light * (1 + light_x * centres[None, None, :] + light_y * centres[None, :, None])
-    grey = canvas.rgb * (235 * gain)
-    if sensor and preset.noise:
-        rng = stream(truth.seed, truth.split, truth.index, 'noise')
-        grey += preset.noise * rng.standard_normal(grey.shape, dtype=np.float32)
-    return np.clip(grey + .5, 0, 255.5).astype(np.uint8).transpose(1, 2, 3, 0).copy()
 
 
 def _draw_head(canvas: Canvas, looks: Looks, face: Curves) -> None:

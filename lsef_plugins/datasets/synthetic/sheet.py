@@ -22,15 +22,15 @@ def contact_sheet(preset: Union[str, Preset], path: Union[str, Path], seed: int 
     pixels.
     """
     record, target = preset_of(preset), Path(path)
-    rows, index, seen = {}, 0, set()
+    rows: dict[int, np.ndarray] = {}
+    index = 0
     while len(rows) < len(CLASSES):
         label, tone, event = label_tone_event(record, split, index, seed)
         # Conflicts first: they are what the data set is about.
         telling = (tone, event) in (('negative', 'smile'), ('negative', 'jaw_drop'), ('neutral', 'jaw_drop'),
                                     ('positive', 'nose_wrinkle'), ('negative', 'nose_wrinkle'),
                                     ('neutral', 'brow_lower'), ('positive', 'brow_lower')) or index > 500
-        if label not in seen and telling:
-            seen.add(label)
+        if label not in rows and telling:
             rows[label] = _row(draw_signals(record, split, index, seed), record, columns, size)
         index += 1
     picture = np.concatenate([rows[label] for label in sorted(rows)])

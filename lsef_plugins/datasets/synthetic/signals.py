@@ -69,7 +69,8 @@ def label_tone_event(preset: Preset, split: str, index: int, seed: int) -> tuple
 def slow_curve(rng: np.random.Generator, frames: int) -> np.ndarray:
     """A smooth aimless curve ``(t,)`` of at most one period, mean square about one."""
     phase = np.linspace(0, 1, frames) if frames > 1 else np.zeros(1)
-    return sum(rng.normal() / k * np.cos(np.pi * k * phase + rng.uniform(0, 2 * np.pi)) for k in (1, 2))
+    waves = [rng.normal() / k * np.cos(np.pi * k * phase + rng.uniform(0, 2 * np.pi)) for k in (1, 2)]
+    return np.sum(waves, axis=0)
 
 
 def tone_curve(preset: Preset, tone: str, rng: np.random.Generator) -> np.ndarray:
@@ -109,8 +110,8 @@ def draw_events(preset: Preset, event: str, rng: np.random.Generator) -> tuple[n
     count = 0 if event == 'still' else int(rng.integers(1, preset.events + 1))
     room = (frames - 2) // max(count, 1)
     for number in range(count):
-        rise, hold, fall = rng.integers(3, 5), rng.integers(1, 4), rng.integers(3, 6)
-        length = int(rise + hold + fall)
+        rise, hold, fall = (int(rng.integers(low, high)) for low, high in ((3, 5), (1, 4), (3, 6)))
+        length = rise + hold + fall
         onset = 1 + number * room + int(rng.integers(0, room - length + 1))
         amplitude = rng.uniform(*preset.event_gain)
         rows.append((event, onset, onset + rise, onset + length, amplitude))

@@ -71,8 +71,9 @@ class Truth:
     def to_bytes(self) -> bytes:
         """The ``.npz`` file, byte for byte the same for the same truth."""
         buffer = io.BytesIO()
-        np.savez(buffer, **{field.name: np.asarray(getattr(self, field.name))
-                            for field in dataclasses.fields(self)})
+        fields: dict[str, Any] = {field.name: np.asarray(getattr(self, field.name))
+                                  for field in dataclasses.fields(self)}
+        np.savez(buffer, **fields)
         return buffer.getvalue()
 
 

@@ -68,15 +68,15 @@ def _quiet_stderr() -> Iterator[None]:
 def encode(path: Path, frames: np.ndarray, fps: int) -> None:
     """Writes ``frames (t, h, w, 3)``, uint8 RGB, to ``path`` (not atomic; see write_clip)."""
     with _quiet_stderr():
-        video = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*'MJPG'), float(fps),
+        video = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*'MJPG'), float(fps),
                                 (frames.shape[2], frames.shape[1]))
         opened = video.isOpened()
         for frame in frames if opened else ():
             video.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
         video.release()
     if not opened:
-        with open(path, 'ab'):      # says why, when the folder or the disk is the reason
-            pass
+        with open(path, 'wb') as file:      # the folder or the disk may be the reason: then this says so
+            file.write(b'probe')
         raise WriteError(
             f'{path}: OpenCV could not open a Motion JPEG writer. The pip wheels of opencv-python bring one; look '
             'for "FFMPEG: YES" in `python -c "import cv2; print(cv2.getBuildInformation())"`.')
@@ -115,7 +115,8 @@ def write_clip(video: Path, truth_file: Path, frames: np.ndarray, truth: Truth) 
                 f'is probably full. {_GO_ON}')
         truth.video_bytes = unfinished.stat().st_size
     truth.frames_sha256 = hashlib.sha256(np.ascontiguousarray(frames).tobytes()).hexdigest()
-    write_bytes(truth_file, truth.to_bytes())
+    with temporary(truth_file) as unfinished:
+        unfinished.write_bytes(truth.to_bytes())
     return truth
 
 

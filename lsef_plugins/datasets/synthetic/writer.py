@@ -92,7 +92,8 @@ def generate(preset: Union[str, Preset], out: Union[str, Path], clips: Optional[
     record = preset_of(preset)
     numbers = _checked(record.clips if clips is None else clips, seed, workers)
     root = Path(out) / record.name
-    settings = json.loads(json.dumps({'generator': GENERATOR, 'preset': dataclasses.asdict(record), 'seed': seed,
+    shape = {key: value for key, value in dataclasses.asdict(record).items() if key != 'clips'}
+    settings = json.loads(json.dumps({'generator': GENERATOR, 'preset': shape, 'seed': seed,
                                       'clips': dict(zip(SPLITS, numbers))}))
     report = _Progress(sum(numbers), progress, root)
     _claim(root, settings, overwrite)
