@@ -13,6 +13,7 @@ apply_repairs()  # first: bases of a config file resolve before its custom_impor
 from mmengine.config import DictAction  # noqa: E402
 
 from lsef_plugins.compat.checkpoint_errors import CheckpointError  # noqa: E402
+from lsef_plugins.compat.whole_checkpoints import NotWrittenError  # noqa: E402
 from lsef_plugins.engine import launch  # noqa: E402
 
 
@@ -42,7 +43,7 @@ def main(argv=None) -> None:
             args.config, args.checkpoint, work_dir=args.work_dir, dump=args.dump, show_dir=args.show_dir,
             show=args.show, interval=args.interval, wait_time=args.wait_time, options=args.cfg_options,
             launcher=args.launcher)
-    except (launch.LaunchError, CheckpointError) as error:
+    except (launch.LaunchError, CheckpointError, NotWrittenError) as error:
         sys.exit(f'error: {error}')
     if os.environ.get('RANK', '0') == '0':
         for name, value in metrics.items():

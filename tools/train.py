@@ -13,6 +13,7 @@ apply_repairs()  # first: bases of a config file resolve before its custom_impor
 from mmengine.config import DictAction  # noqa: E402
 
 from lsef_plugins.compat.checkpoint_errors import CheckpointError  # noqa: E402
+from lsef_plugins.compat.whole_checkpoints import NotWrittenError  # noqa: E402
 from lsef_plugins.engine import launch  # noqa: E402
 
 
@@ -46,7 +47,7 @@ def main(argv=None) -> None:
             validate=not args.no_validate, auto_scale_lr=args.auto_scale_lr, seed=args.seed,
             diff_rank_seed=args.diff_rank_seed, deterministic=args.deterministic,
             options=args.cfg_options, launcher=args.launcher)
-    except (launch.LaunchError, CheckpointError) as error:
+    except (launch.LaunchError, CheckpointError, NotWrittenError) as error:
         sys.exit(f'error: {error}')
     print(f'Training finished; checkpoints are in {runner.work_dir}')
 

@@ -19,6 +19,7 @@ REPAIRS = (
     'color_jitter_hue',
     'numpy_names',
     'video_writer',
+    'prediction_drawing',
 )
 
 

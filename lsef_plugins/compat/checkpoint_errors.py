@@ -43,19 +43,20 @@ def naming_the_file(load):
 
 
 def _diagnosis(path: str, error: Exception) -> str:
-    refused = re.search(r'Unsupported (?:global|class|operand)[:\s]+(?:GLOBAL )?(\S+)'
-                        r'|(a checkpoint may name [^\n]*)', str(error))
-    if refused and refused.group(1):
-        return (f'Checkpoint {path} asks for {refused.group(1)}, which is not among the things a checkpoint '
-                'may contain, so it was not loaded. If you trust the file and know that class, allow it: '
+    text = str(error)
+    outside = re.search(r'a checkpoint may name [^\n]*', text)  # from our own allow list
+    if outside:
+        return f'Checkpoint {path} was refused: {outside.group()}'
+    unknown = re.search(r'(?:GLOBAL|class) ([\w.]+)', text)
+    if isinstance(error, pickle.UnpicklingError) and unknown:
+        return (f'Checkpoint {path} asks for {unknown.group(1)}, which is not among the things a checkpoint may '
+                'contain, so it was not loaded. Only if you trust the file and that is a class you know, allow it: '
                 'torch.serialization.add_safe_globals([...]).')
-    if refused:
-        return f'Checkpoint {path} was refused: {refused.group(2)}'
     size = os.path.getsize(path)
-    return (f'Checkpoint {path} ({size} bytes) is incomplete or not a checkpoint: {_first_line(error)} '
-            'It was probably cut off while being copied or written. Copy it again, or use an earlier one.')
+    return (f'Checkpoint {path} ({size} bytes) is incomplete or not a checkpoint. It was probably cut off while '
+            f'being copied or written: copy it again, or use an earlier one. ({_first_line(error)})')
 
 
 def _first_line(error: Exception) -> str:
     text = str(error).strip().splitlines()
-    return f'{type(error).__name__}: {text[0]}' if text else type(error).__name__
+    return f'{type(error).__name__}: {text[0].partition(". ")[0]}' if text else type(error).__name__

@@ -17,6 +17,10 @@ import os
 import shutil
 
 
+class NotWrittenError(OSError):
+    """A file could not be written completely, so it was not written at all."""
+
+
 def apply() -> None:
     from mmengine.fileio.backends.local_backend import LocalBackend
     from mmengine.hooks import CheckpointHook, checkpoint_hook
@@ -51,7 +55,7 @@ def whole_open(path, mode='r', *args, **kwargs):
     The temporary name is always the same, so what a killed process left is overwritten by the next attempt.
 
     Raises:
-        OSError: the file could not be written; what was there under its name is untouched.
+        NotWrittenError: the file could not be written; what was there under its name is untouched.
     """
     if mode not in ('w', 'wb'):
         with builtins.open(path, mode, *args, **kwargs) as file:
@@ -68,8 +72,9 @@ def whole_open(path, mode='r', *args, **kwargs):
     except OSError as error:
         _remove(partial)
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(error.errno, f'{reason}. Nothing was written; earlier files are untouched. Free some '
-                      'space or choose another folder, then go on with --resume', os.fspath(path)) from error
+        raise NotWrittenError(
+            error.errno, f'{reason}. Nothing was written; earlier files are untouched. Free some space or choose '
+            'another folder, then go on with --resume', os.fspath(path)) from error
     except BaseException:
         _remove(partial)
         raise
