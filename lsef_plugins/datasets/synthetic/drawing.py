@@ -22,6 +22,7 @@ _SKINS = ((.98, .85, .73), (.95, .78, .64), (.90, .70, .54), (.79, .58, .42), (.
 _HAIRS = ((.13, .10, .09), (.30, .18, .11), (.50, .31, .16), (.80, .62, .33), (.62, .26, .13),
           (.62, .61, .62))
 _DARK = (.22, .10, .10)
+_INK = (.12, .07, .07)
 _WHITE = (.98, .97, .95)
 Curves = dict[str, np.ndarray]
 
@@ -263,12 +264,13 @@ def _draw_brow(canvas: Canvas, looks: Looks, face: Curves, turn: Curves, side: i
     x = side * (looks.eye_gap + .012 - .035 * knit) + .17 * turn['yaw']
     y = looks.brow_y + .16 * turn['pitch']
     brow = canvas.window(x - .27, x + .27, y - .30, y + .30)
-    s = np.clip((brow.x - x) * side / half, -1.3, 1.3)      # -1 at the inner end, 1 at the outer end
+    along = (brow.x - x) * side / half      # -1 at the inner end, 1 at the outer end
+    s = np.clip(along, -1, 1)
     inner, outer = .14 * face['brow_inner'] - .20 * knit, .13 * face['brow_outer'] - .03 * knit
     middle = y - inner * (1 - s) / 2 - outer * (1 + s) / 2 - .035 * (1 - s * s)
     slope = (inner - outer) / (2 * half)
-    away = np.maximum(np.abs(brow.y - middle) / np.sqrt(1 + slope * slope), (np.abs(s) - 1) * half)
-    brow.paint(brow.stroke(away, looks.brow_thick * (1 - .3 * s)), _mix(looks.hair, _DARK, .35))
+    away = np.maximum(np.abs(brow.y - middle) / np.sqrt(1 + slope * slope), (np.abs(along) - .85) * half)
+    brow.paint(brow.stroke(away, looks.brow_thick * (1 - .3 * s)), _mix(looks.hair, _INK, .65))
 
 
 def _draw_frown(canvas: Canvas, looks: Looks, face: Curves, turn: Curves) -> None:
