@@ -14,19 +14,21 @@ from typing import Iterator, Optional, Sequence
 import torch
 from torch import Tensor
 
-from .shrinkage import shrink
+from .shrinkage import group_shrink, shrink
 from .temporal import moving_average
 
 
 def transient_scales(residual: Tensor, threshold: Tensor, scale: Tensor, windows: Sequence[int] = (1, 3, 5),
                      exponent: float = 2.0, influence_clip: Optional[float] = 4.0,
-                     revival: float = 0.25) -> Iterator[Tensor]:
+                     revival: float = 0.25, frame_threshold: Optional[Tensor] = None) -> Iterator[Tensor]:
     """Yields :math:`S_w` ``(b, c, t, n)`` for each window, finest first.
 
     Args:
         residual: what the stable part leaves, bad frames already scaled down, ``(b, c, t, n)``.
         threshold, scale: ``(b, c, 1, 1)`` in the units of the feature.
         influence_clip: largest magnitude in units of ``scale``; None for no limit.
+        frame_threshold: ``(b, 1, 1, 1)``; with it whole frames are shrunk, by their norm over channels and
+            positions, instead of elements by ``threshold``.
     """
     frames = residual.shape[2]
     for window in windows:
@@ -34,7 +36,12 @@ def transient_scales(residual: Tensor, threshold: Tensor, scale: Tensor, windows
         norm = average.square().sum(-1).sqrt()[:, None]
         # (t, t) @ (b, c, t, n)
         pooled = residual if window == 1 else torch.matmul(average, residual)
-        transient = shrink(pooled, threshold * norm, exponent, revival)
+        if frame_threshold is None:
+            transient = shrink(pooled, threshold * norm, exponent, revival)
+        else:
+            # vector_norm: its gradient at a frame of zeros is zero, that of a square root NaN.
+            length = torch.linalg.vector_norm(pooled, dim=(1, 3), keepdim=True)
+            transient = group_shrink(pooled, length, frame_threshold * norm, exponent, revival)
         if influence_clip is not None:
             limit = influence_clip * scale * norm
             transient = torch.minimum(torch.maximum(transient, -limit), limit)

@@ -1,6 +1,6 @@
 r"""DDM: the sparse, transient part of a clip (formula in :mod:`lsef_plugins.functional.shrinkage`)."""
 import math
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +14,13 @@ GROUPS = (None, 'frame')
 
 class TransientPart(NamedTuple):
     """``transient`` and the gated ``residual`` it was taken from ``(b, c, t, n)``, its noise ``scale`` and the
-    ``threshold`` ``(b, c, 1, 1)`` in the units of the feature."""
+    ``threshold`` ``(b, c, 1, 1)`` in the units of the feature; with ``group='frame'`` also the threshold on a
+    frame's norm ``(b, 1, 1, 1)``, else None."""
     transient: Tensor
     residual: Tensor
     scale: Tensor
     threshold: Tensor
+    frame_threshold: Optional[Tensor] = None
 
 
 class DynamicDecouplingModule(nn.Module):
@@ -48,7 +50,8 @@ class DynamicDecouplingModule(nn.Module):
 
     Shape:
         - ``x``, ``stable``: ``(b, c, t, n)``; ``frame_gate``: ``(b, t)`` or None
-        - returns a :class:`TransientPart`, exactly zero wherever ``|x - stable| <= threshold``.
+        - returns a :class:`TransientPart`, exactly zero wherever ``|x - stable| <= threshold`` (with
+          ``group='frame'``: in every frame whose norm does not exceed ``frame_threshold``).
 
     Source:
         The abstract of arXiv:2511.11406 says that DDM isolates sparse transient signals and gives no equation;
@@ -73,7 +76,8 @@ class DynamicDecouplingModule(nn.Module):
     def kappa(self) -> Tensor:
         """The thresholds in standard deviations, ``(1, c, 1, 1)``, positive."""
         theta0 = math.log(math.expm1(self.start_kappa)) if self.start_kappa < 30 else self.start_kappa
-        return F.softplus(self.offset.weight.float() + theta0).view(1, -1, 1, 1)
+        theta = self.offset.weight
+        return F.softplus(theta.to(torch.promote_types(theta.dtype, torch.float32)) + theta0).view(1, -1, 1, 1)
 
     def forward(self, x: Tensor, stable: Tensor, frame_gate: Optional[Tensor] = None) -> TransientPart:
         if x.shape != stable.shape:
@@ -83,24 +87,27 @@ class DynamicDecouplingModule(nn.Module):
         residual = x - stable
         scale = noise_scale(residual, x)
         threshold = self.kappa.to(x.dtype) * scale
+        frame_threshold = None
         if self.group == 'frame':
-            transient = self._frame_group(residual, x)
+            norm, frame_threshold = self._frames(residual, x)
+            transient = group_shrink(residual, norm, frame_threshold, self.exponent)
         else:
             transient = shrink(residual, threshold, self.exponent)
         if self.gate_frames and frame_gate is not None:
             keep = frame_keep(frame_gate, x)
             transient, residual = transient * keep, residual * keep
-        return TransientPart(transient, residual, scale, threshold)
+        return TransientPart(transient, residual, scale, threshold, frame_threshold)
 
-    def _frame_group(self, residual: Tensor, x: Tensor) -> Tensor:
-        """Frames by their norm: beyond the clip's median frame by kappa robust standard deviations."""
-        norm = residual.square().sum((1, 3), keepdim=True).sqrt()
+    def _frames(self, residual: Tensor, x: Tensor) -> Tuple[Tensor, Tensor]:
+        """Norm and threshold of the frames: kappa robust standard deviations beyond the clip's median frame."""
+        # vector_norm: its gradient at a frame of zeros is zero, that of a square root NaN.
+        norm = torch.linalg.vector_norm(residual, dim=(1, 3), keepdim=True)
         with torch.no_grad():
             middle = norm.median(2, keepdim=True).values
             spread = MAD_TO_SIGMA * (norm - middle).abs().median(2, keepdim=True).values
             floor = SCALE_FLOOR_RATIO * x.square().sum((1, 3), keepdim=True).mean(2, keepdim=True).sqrt()
             spread = torch.maximum(spread, floor)
-        return group_shrink(residual, norm, middle + self.kappa.mean().to(x.dtype) * spread, self.exponent)
+        return norm, middle + self.kappa.mean().to(x.dtype) * spread
 
     def extra_repr(self) -> str:
         return (f'kappa={self.start_kappa}, exponent={self.exponent}, group={self.group}, '

@@ -87,7 +87,7 @@ class ConsistencyIntegrationModule(nn.Module):
         if self.from_transient is not None and self.from_magnitude is not None and parts is not None:
             with torch.autocast(x.device.type, enabled=False):
                 scales = list(transient_scales(parts.residual, parts.threshold, parts.scale, self.windows, exponent,
-                                               self.influence_clip))
+                                               self.influence_clip, frame_threshold=parts.frame_threshold))
             hidden.extend(map(self.from_transient, map(volume, scales)))
             hidden.extend(self.from_magnitude(volume(s).abs()) for s in scales)
         merged = self.gains(rearrange(hidden, 's b m t h w -> b (m s) t h w'))

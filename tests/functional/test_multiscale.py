@@ -67,6 +67,21 @@ def test_revival_and_exponent_reach_the_shrinkage():
     torch.testing.assert_close(soft, r.sign() * (r.abs() - 1).relu())
 
 
+def test_with_a_threshold_on_frames_whole_pooled_frames_are_shrunk():
+    r = torch.randn(2, 3, 8, 5, generator=torch.Generator().manual_seed(5))
+    tau = torch.tensor([2.0, 4.0]).view(2, 1, 1, 1)
+    scales = transient_scales(r, unit(2, 3), unit(2, 3), WINDOWS, 2.0, None, frame_threshold=tau)
+    for window, transient in zip(WINDOWS, scales):
+        average = moving_average(8, window)
+        pooled = torch.einsum('ts,bcsn->bctn', average, r)
+        length = pooled.square().sum((1, 3), keepdim=True).sqrt()
+        expected = pooled * shrink(length, tau * average.norm(dim=1)[:, None]) / length
+        torch.testing.assert_close(transient, expected, rtol=1e-4, atol=1e-5)
+    zeros = torch.zeros(1, 3, 8, 5, requires_grad=True)
+    sum(s.sum() for s in transient_scales(zeros, unit(1, 3), unit(1, 3), frame_threshold=unit(1, 1))).backward()
+    assert zeros.grad.abs().max() == 0
+
+
 @pytest.mark.parametrize('frames', [1, 2, 6])
 def test_reversing_time_reverses_every_scale(frames):
     r = torch.randn(2, 3, frames, 4, generator=torch.Generator().manual_seed(4))
