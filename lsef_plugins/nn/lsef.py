@@ -67,8 +67,8 @@ class LSEF(nn.Module):
         super().__init__()
         if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
             raise ValueError(f'channels is the number of feature channels, an integer >= 1, got {channels!r}.')
-        if not 1 <= iterations <= 10:
-            raise ValueError(f'iterations is K of the alternation, 1 to 10, got {iterations}.')
+        if isinstance(iterations, bool) or not isinstance(iterations, int) or not 1 <= iterations <= 10:
+            raise ValueError(f'iterations is K of the alternation, an integer from 1 to 10, got {iterations!r}.')
         if on_nonfinite not in ON_NONFINITE:
             raise ValueError(f'on_nonfinite {on_nonfinite!r} is unknown; choose one of {", ".join(ON_NONFINITE)}.')
         if sem is False and ddm is False:
@@ -86,14 +86,16 @@ class LSEF(nn.Module):
 
     def run(self, x: Tensor) -> Tuple[Tensor, Decomposition]:
         """The output and the decomposition it was made from."""
-        stable, parts, features = self._split(x)
+        stable, parts, features, finite = self._split(x)
         y = self.cim(x, None if stable is None else stable.stable, parts,
                      2.0 if self.ddm is None else self.ddm.exponent)
+        if finite is not None:
+            y = torch.where(finite[:, None, None, None, None], y, x)
         return y, self._collect(x, stable, parts, features)
 
     def decompose(self, x: Tensor) -> Decomposition:
         """Stable, transient and residual part of ``x`` without the merge."""
-        return self._collect(x, *self._split(x))
+        return self._collect(x, *self._split(x)[:3])
 
     def auxiliary(self, parts: Decomposition) -> Dict[str, Tensor]:
         """The auxiliary losses of a decomposition, one value per clip ``(b,)`` each, free of scale and size.
@@ -112,33 +114,33 @@ class LSEF(nn.Module):
             values['density'] = transient_density(parts.transient)
         return values
 
-    def _split(self, x: Tensor) -> Tuple[Optional[StablePart], Optional[TransientPart], Tensor]:
-        """SEM and DDM in turn, in the units of ``x``; axes ``(b, c, t, n)``."""
-        features, scale = self._guard(x)
+    def _split(self, x: Tensor) -> Tuple[Optional[StablePart], Optional[TransientPart], Tensor, Optional[Tensor]]:
+        """SEM and DDM in turn, in the units of ``x`` ``(b, c, t, n)``; the features, and which clips are finite."""
+        features, scale, finite = self._guard(x)
         sem, ddm = self.sem, self.ddm
         with torch.autocast(x.device.type, enabled=False):
-            stable = None if sem is None else sem(features)
+            stable: Any = None if sem is None else sem(features)
             gate = None if stable is None else stable.frame_gate
-            parts: Any = None
-            if ddm is not None:
-                base = torch.zeros_like(features) if stable is None else stable.stable
-                parts = ddm(features, base, gate)
             if sem is not None and ddm is not None and sem.rank < x.shape[2]:
                 for _ in range(self.iterations - 1):
-                    again = sem(features - parts.transient, robust=False)
-                    stable = again._replace(frame_gate=gate)
-                    parts = ddm(features, stable.stable, gate)
+                    # Not gated: a bad frame must leave the features too, or the plain low rank takes it back.
+                    sparse = ddm(features, stable.stable).transient
+                    stable = sem(features - sparse, robust=False)._replace(frame_gate=gate)
+            parts: Any = None
+            if ddm is not None:
+                parts = ddm(features, torch.zeros_like(features) if stable is None else stable.stable, gate)
             if scale is not None:
                 if stable is not None:
                     stable = stable._replace(stable=stable.stable / scale)
                 if parts is not None:
-                    parts = TransientPart(*(z / scale for z in parts))
-        return stable, parts, features
+                    parts = parts._replace(**{k: z / scale for k, z in parts._asdict().items() if z is not None})
+        return stable, parts, features, finite
 
-    def _guard(self, x: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+    def _guard(self, x: Tensor) -> Tuple[Tensor, Optional[Tensor], Optional[Tensor]]:
         """``(b, c, t, n)`` in at least float32, finite, within the range where squares are safe.
 
-        Returns the features and the power of two ``(b, 1, 1, 1)`` they were multiplied by, None for 1.
+        Returns the features (zero in clips that are not finite), the power of two ``(b, 1, 1, 1)`` they were
+        multiplied by, None for 1, and which clips are finite ``(b,)``, None for all.
         """
         if x.dim() != 5 or not x.is_floating_point():
             raise ValueError(f'LSEF takes floating feature maps (b, c, t, h, w), got {x.dtype} {tuple(x.shape)}. '
@@ -150,17 +152,18 @@ class LSEF(nn.Module):
         peak = torch.linalg.vector_norm(features.detach(), float('inf'), dim=(1, 2, 3))
         finite = peak.isfinite()
         scale = safe_scale(peak)
+        all_finite, all_ordinary = False, False
         if not _compiling():
             all_finite, all_ordinary = torch.stack([finite.all(), (scale == 1).all()]).tolist()
             if not all_finite:
                 self._report_nonfinite(x, finite)
-                features = features.where(finite[:, None, None, None], features.new_zeros(()))
-            if all_ordinary:
-                return features, None
-        else:
+        if not all_finite:
             features = features.where(finite[:, None, None, None], features.new_zeros(()))
+        intact = None if all_finite else finite
+        if all_ordinary:
+            return features, None, intact
         scale = scale[:, None, None, None]
-        return features * scale, scale
+        return features * scale, scale, intact
 
     def _report_nonfinite(self, x: Tensor, finite: Tensor) -> None:
         clip = int((~finite).nonzero()[0])
