@@ -72,9 +72,9 @@ def test_a_sample_is_broken_alike_whatever_came_before_and_another_differently(k
         step(sample(f'data/val/{i + 2:05}.mp4'))
     assert same(step(sample())['imgs'], first)
     others = [step(sample(f'data/val/{i + 2:05}.mp4'))['imgs'] for i in range(20)]
-    assert sum(not same(first, other) for other in others) >= 15
+    assert sum(not same(first, other) for other in others) >= 12
     seeds = [run(kind=kind, seed=s)['imgs'] for s in range(1, 21)]
-    assert sum(not same(first, other) for other in seeds) >= 15
+    assert sum(not same(first, other) for other in seeds) >= 12
 
 
 def test_a_data_set_may_move():
