@@ -2,11 +2,13 @@
 
 ``torch.load`` there defaults to ``weights_only=True``; MMEngine (up to 0.10.7) stores its log history as
 ``HistoryBuffer`` objects, which hold numpy arrays and their statistics methods (pickled as
-``getattr(HistoryBuffer, 'mean')``).
+``getattr(HistoryBuffer, 'mean')``), and OneCycle schedulers store their annealing function
+(``getattr(OneCycleParamScheduler, '_annealing_cos')``).
 
 Mend: ``torch.serialization.add_safe_globals`` with exactly what such a checkpoint names, under numpy's old
-and new module names. The ``getattr`` on the list admits the public plain functions of ``HistoryBuffer``
-and nothing else, and torch does not let a checkpoint call what it returns. ``weights_only`` stays on: a
+and new module names. The ``getattr`` on the list admits the public plain functions of ``HistoryBuffer`` and the
+two annealing functions of the scheduler and nothing else, and torch does not let a checkpoint call what it
+returns; of the scheduler's class a checkpoint gets only a mark, not the class. ``weights_only`` stays on: a
 file that names anything more is refused as before.
 
 Delete when: mmengine stores its log history as plain numbers, or lists these names itself.
@@ -34,9 +36,14 @@ def allow_list() -> list:
     """Classes and functions a checkpoint of MMEngine names. Each carries the name it has in the file."""
     import numpy as np
     from mmengine.logging.history_buffer import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
     multiarray = _multiarray()
-    restricted_getattr = _named(_public_function_of(HistoryBuffer), 'builtins', 'getattr')
-    allowed = [HistoryBuffer, restricted_getattr, np.ndarray, np.dtype]
+    one_cycle = _mark_of(OneCycleParamScheduler)
+    restricted_getattr = _named(_known_function_of({
+        HistoryBuffer: [name for name in vars(HistoryBuffer) if not name.startswith('_')],
+        one_cycle: ['_annealing_cos', '_annealing_linear'],
+    }, {one_cycle: OneCycleParamScheduler}), 'builtins', 'getattr')
+    allowed = [HistoryBuffer, one_cycle, restricted_getattr, np.ndarray, np.dtype]
     for module in ARRAY_MODULES:
         allowed += [_named(multiarray._reconstruct, module, '_reconstruct'),
                     _named(multiarray.scalar, module, 'scalar')]
@@ -66,13 +73,26 @@ def _named(function, module: str, name: str):
     return stand_in
 
 
-def _public_function_of(cls: type):
+def _mark_of(cls: type):
+    """Stands for a class in a checkpoint without giving it away: it cannot be called."""
+
+    def mark(*args):
+        raise ValueError(f'a checkpoint may name functions of {cls.__name__}, not make one; do not trust it.')
+
+    return _named(mark, cls.__module__, cls.__qualname__)
+
+
+def _known_function_of(known: dict, behind: dict):
+    """A ``getattr`` for ``known``, owner to names; ``behind`` gives the classes that marks stand for."""
 
     def restricted_getattr(owner, name):
-        member = vars(cls).get(name) if isinstance(name, str) else None
-        if owner is not cls or name.startswith('_') or not isinstance(member, types.FunctionType):
-            raise ValueError(f'a checkpoint may name public functions of {cls.__name__} only, but this one '
-                             f'asks for {name!r} of {owner!r}; do not trust it.')
+        names = next((names for each, names in known.items() if each is owner), ())
+        member = vars(behind.get(owner, owner)).get(name) if name in names else None
+        member = member.__func__ if isinstance(member, staticmethod) else member
+        if not isinstance(member, types.FunctionType):
+            raise ValueError('a checkpoint may name public functions of HistoryBuffer and the annealing functions of '
+                             f'OneCycleParamScheduler only, but this one asks for {name!r} of {owner!r}; do not '
+                             'trust it.')
         return member
 
     return restricted_getattr
