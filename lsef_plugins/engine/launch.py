@@ -44,7 +44,7 @@ def train(config: str, work_dir: Optional[str] = None, resume: Optional[str] = N
     Raises:
         LaunchError: the request cannot work, see the message.
     """
-    cfg = _read(config, work_dir, launcher, options)
+    cfg = read_config(config, work_dir, launcher, options)
     if not validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if amp:
@@ -93,8 +93,8 @@ def test(config: str, checkpoint: str, work_dir: Optional[str] = None, dump: Opt
     Raises:
         LaunchError: the request cannot work, see the message.
     """
-    cfg = _read(config, work_dir, launcher, options)
-    _must_exist(checkpoint)
+    cfg = read_config(config, work_dir, launcher, options)
+    must_exist(checkpoint)
     cfg.load_from, cfg.resume = checkpoint, False
     if cfg.get('test_evaluator') is None or cfg.get('test_dataloader') is None:
         raise LaunchError(f'{config} describes no test: it needs test_dataloader, test_evaluator, test_cfg.')
@@ -114,7 +114,7 @@ def test(config: str, checkpoint: str, work_dir: Optional[str] = None, dump: Opt
     return _build(cfg).test()
 
 
-def _read(path: str, work_dir: Optional[str], launcher: str, options: Optional[dict]) -> Config:
+def read_config(path: str, work_dir: Optional[str], launcher: str, options: Optional[dict]) -> Config:
     if not osp.isfile(path):
         raise LaunchError(f'Config file {path} does not exist (looked from {os.getcwd()}).')
     try:
@@ -153,7 +153,7 @@ def _mixed_precision(cfg: Config) -> None:
 
 def _resume(cfg: Config, resume: str) -> None:
     if resume != 'auto':
-        _must_exist(resume)
+        must_exist(resume)
         cfg.load_from, cfg.resume = resume, True
         return
     newest = newest_checkpoint(cfg.work_dir)
@@ -183,7 +183,7 @@ def newest_checkpoint(work_dir: str) -> Optional[str]:
                       f'from: --resume PATH, or delete {pointer} to start from the beginning.')
 
 
-def _must_exist(checkpoint: str) -> None:
+def must_exist(checkpoint: str) -> None:
     if '://' not in checkpoint and not osp.exists(osp.expanduser(checkpoint)):
         raise LaunchError(f'Checkpoint {checkpoint} does not exist (looked from {os.getcwd()}). A work_dir names '
                           'its newest one in the text file last_checkpoint.')
