@@ -180,8 +180,7 @@ def _run(jobs: list[tuple[str, list[int]]], preset: Preset, root: Path, seed: in
         for split, indices in jobs:
             yield _write_chunk(preset, root, split, indices, seed)
         return
-    with _without_mmaction(), concurrent.futures.ProcessPoolExecutor(
-            workers, mp_context=get_context('spawn'), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with worker_pool(workers) as pool:
         futures = [pool.submit(_write_chunk, preset, root, split, indices, seed) for split, indices in jobs]
         try:
             for future in concurrent.futures.as_completed(futures):
@@ -196,12 +195,14 @@ def _run(jobs: list[tuple[str, list[int]]], preset: Preset, root: Path, seed: in
 
 
 @contextlib.contextmanager
-def _without_mmaction() -> Iterator[None]:
-    """Workers are born without MMAction2: drawing needs none of it, and importing it takes seconds."""
+def worker_pool(workers: int) -> Iterator[concurrent.futures.Executor]:
+    """Processes that are born without MMAction2: drawing needs none of it, and importing it takes seconds."""
     name, kept = 'LSEF_PLUGINS_REGISTER', os.environ.get('LSEF_PLUGINS_REGISTER')
     os.environ[name] = '0'
     try:
-        yield
+        with concurrent.futures.ProcessPoolExecutor(
+                workers, mp_context=get_context('spawn'), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+            yield pool
     finally:
         if kept is None:
             os.environ.pop(name, None)

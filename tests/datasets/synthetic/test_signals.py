@@ -32,6 +32,14 @@ def test_a_clip_is_the_same_whenever_and_wherever_it_is_drawn(preset):
     assert len(others | {first.signals_sha256()}) == 4
 
 
+def test_train_and_val_share_no_random_stream():
+    for index in range(5):
+        train, val = (draw_signals(PRESETS['default'], split, index, 0) for split in SPLITS)
+        assert not np.isclose(train.nuisance[:, :6], val.nuisance[:, :6]).any(0).all()
+        assert not np.array_equal(train.nuisance[:, :6], val.nuisance[:, :6])
+        assert train.tone_curve[0] != val.tone_curve[0]
+
+
 @EVERY
 def test_an_event_lasts_several_frames_and_the_transient_is_exactly_zero_outside(preset):
     for truth in some(preset):

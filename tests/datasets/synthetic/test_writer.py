@@ -208,7 +208,12 @@ def test_progress_is_a_line_now_and_then_where_no_terminal_is(tmp_path, capsys):
     assert capsys.readouterr().err.strip().endswith('complete, reused')
 
 
-def test_the_environment_is_given_back(tmp_path, monkeypatch):
-    monkeypatch.delenv('LSEF_PLUGINS_REGISTER', raising=False)
-    make(tmp_path, clips=(2, 1), workers=2)
-    assert 'LSEF_PLUGINS_REGISTER' not in os.environ
+@pytest.mark.parametrize('before', [None, '1'])
+def test_workers_are_born_without_mmaction2_and_the_environment_is_given_back(tmp_path, monkeypatch, before):
+    if before is None:
+        monkeypatch.delenv('LSEF_PLUGINS_REGISTER', raising=False)
+    else:
+        monkeypatch.setenv('LSEF_PLUGINS_REGISTER', before)
+    with writer.worker_pool(1) as pool:
+        asked = pool.submit(os.getenv, 'LSEF_PLUGINS_REGISTER').result()
+    assert asked == '0' and os.environ.get('LSEF_PLUGINS_REGISTER') == before
