@@ -92,7 +92,8 @@ def test_a_malicious_checkpoint_is_refused_and_nothing_runs(tmp_path):
 
 @pytest.mark.parametrize('owner, name', [
     (os, 'system'), (HistoryBuffer, '__init__'), (HistoryBuffer, '__class__'),
-    (HistoryBuffer, '_set_default_statistics'), (HistoryBuffer, 'register_statistics'), (HistoryBuffer, 'mean.__globals__'), (np.ndarray, 'tofile'),
+    (HistoryBuffer, '_set_default_statistics'), (HistoryBuffer, 'register_statistics'),
+    (HistoryBuffer, 'mean.__globals__'), (np.ndarray, 'tofile'),
     (torch.Tensor, 'numpy')])
 def test_getattr_reaches_the_public_functions_of_history_buffer_only(owner, name):
     restricted = next(item for item in checkpoint_allow_list.allow_list() if item.__qualname__ == 'getattr')

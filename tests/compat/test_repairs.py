@@ -58,7 +58,8 @@ def test_the_stock_host_leaves_half_a_file_and_the_repaired_one_none(stock, repa
 
 def test_only_the_repaired_host_names_a_truncated_checkpoint(stock, repaired):
     assert 'cut.pth' not in stock['checkpoint_errors']
-    assert re.match(r'CheckpointError: Checkpoint \S+cut.pth \(1000 bytes\) is incomplete', repaired['checkpoint_errors'])
+    assert re.match(r'CheckpointError: Checkpoint \S+cut\.pth \(1000 bytes\) is incomplete',
+                    repaired['checkpoint_errors'])
 
 
 def test_every_file_of_the_room_is_in_the_list_and_says_when_to_delete_it():
