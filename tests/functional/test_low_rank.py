@@ -199,6 +199,15 @@ def test_the_closed_form_gradient_is_the_derivative(mode, spectrum):
                                     rtol=1e-3)
 
 
+@pytest.mark.parametrize('mode', MODES)
+def test_the_gradient_of_a_symmetric_matrix_is_symmetric(mode):
+    x, _ = planted(DISTINCT)
+    g = (x @ x.mT).requires_grad_()
+    cotangent = torch.randn(1, T, T, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    gradient, = torch.autograd.grad(spectral_shrinkage(g, RANK, mode), g, cotangent)
+    torch.testing.assert_close(gradient, gradient.mT, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize('gap', [1e-1, 1e-2, 1e-4, 1e-8, 0.0])
 @pytest.mark.parametrize('mode, bound', [('garrote', 3.0), ('soft', 2.0)])
 def test_the_jacobian_stays_bounded_while_the_gap_closes(mode, bound, gap):
