@@ -9,7 +9,7 @@ from typing import Optional, Union
 from .design import CLASSES, ceilings
 
 #: Raised whenever a change makes other signals, frames or files from the same settings.
-GENERATOR = 1
+GENERATOR = 2
 #: Shares of DFEW's single-labelled clips in the order of CLASSES (percent, as published: they sum to 100).
 DFEW_SHARES = (20.9, 16.2, 22.8, 18.6, 12.6, 1.2, 7.7)
 
@@ -32,6 +32,7 @@ class Preset:
         noise: standard deviation of the sensor noise.
         blinks: mean number of blinks in a clip; speech: amplitude of the mouth's speaking movement.
         class_probabilities: ``(k,)`` or None for equal classes.
+        va_lists: whether annotation lists that pair each video with its valence and arousal are written too.
     """
     name: str
     clips: tuple[int, int] = (1260, 378)
@@ -51,6 +52,7 @@ class Preset:
     blinks: float = 0.7
     speech: float = 0.12
     class_probabilities: Optional[tuple[float, ...]] = None
+    va_lists: bool = False
 
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in (
@@ -61,7 +63,7 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in (
     Preset('hard', frames=40, tone_gain=0.75, event_gain=(0.5, 0.8), rest=0.6, pose=1.8, light=1.6, noise=6.0,
            blinks=1.5, speech=0.2, wander=0.12),
     Preset('longtail', clips=(1400, 420), class_probabilities=tuple(share / 100 for share in DFEW_SHARES)),
-    Preset('va', clips=(840, 252), frames=40, events=2, wander=0.2, tone_start=(0.0, 0.6)),
+    Preset('va', clips=(840, 252), frames=40, events=2, wander=0.2, tone_start=(0.0, 0.6), va_lists=True),
 )}
 
 

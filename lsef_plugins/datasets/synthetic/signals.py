@@ -9,7 +9,6 @@ other, and clip ``i`` is the same clip however many are asked for.
 
 Axes: ``t`` frames, ``a`` facial actions (``actions.ACTIONS``), ``m`` nuisance curves (NUISANCE).
 """
-
 import numpy as np
 
 from .actions import ACTIONS, BLINK, EVENT_ACTIONS, REST_SPREAD, SYLLABLE, TONE_ACTIONS

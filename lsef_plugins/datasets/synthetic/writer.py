@@ -3,12 +3,11 @@
 ::
 
     <out>/<preset>/videos/{train,val}/00000.mp4   the clips
-    <out>/<preset>/{train,val}.txt                'train/00000.mp4 3': VideoDataset's form, data_prefix is
-    videos/ <out>/<preset>/truth/{train,val}/00000.npz    what was planted (Truth)
-    <out>/<preset>/{train,val}_va.txt             preset 'va': 'train/00000.mp4 train/00000.npz' (videos/,
-    truth/) <out>/<preset>/settings.json                  written first: what this folder is being filled with
-    <out>/<preset>/meta.json                      written last: its presence and content mark a complete data
-    set
+    <out>/<preset>/{train,val}.txt                'train/00000.mp4 3', VideoDataset's form; data_prefix: videos/
+    <out>/<preset>/truth/{train,val}/00000.npz    what was planted (Truth)
+    <out>/<preset>/{train,val}_va.txt             preset 'va': 'train/00000.mp4 train/00000.npz' (videos/, truth/)
+    <out>/<preset>/settings.json                  written first: what this folder is being filled with
+    <out>/<preset>/meta.json                      written last: marks a complete data set
 
 A clip depends on (preset, seed, split, index) alone, so the number of workers, an interruption, and the
 number of clips asked for change nothing in it.
@@ -115,11 +114,11 @@ def generate(preset: Union[str, Preset], out: Union[str, Path], clips: Optional[
 
 
 def is_complete(root: Path) -> bool:
-    """Whether ``root`` holds a finished data set: meta.json is there and the files are of the sizes it
-    lists."""
+    """Whether ``root`` holds a finished data set: meta.json is there and every file has the size it lists."""
     try:
         meta = json.loads((root / 'meta.json').read_text(encoding='utf-8'))
-        return all(_manifest(root, split, meta['clips'][split]) == meta['files_sha256'][split]
+        lists = meta['preset']['va_lists']
+        return all(_manifest(root, split, meta['clips'][split], lists) == meta['files_sha256'][split]
                    for split in SPLITS)
     except (OSError, ValueError, KeyError):
         return False
@@ -219,11 +218,12 @@ def _write_chunk(preset: Preset, root: Path, split: str, indices: Sequence[int],
     return len(indices)
 
 
-def _manifest(root: Path, split: str, number: int) -> str:
-    """Hash of the names and sizes of the annotation list and of every clip's two files."""
-    lines = [f'{split}.txt {(root / f"{split}.txt").stat().st_size}']
+def _manifest(root: Path, split: str, number: int, va_lists: bool) -> str:
+    """Hash of the names and sizes of the annotation lists and of every clip's two files."""
+    paths = [root / f'{split}.txt'] + [root / f'{split}_va.txt'] * va_lists
     for index in range(number):
-        lines += [f'{path.name} {path.stat().st_size}' for path in clip_paths(root, split, index)]
+        paths += clip_paths(root, split, index)
+    lines = [f'{path.name} {path.stat().st_size}' for path in paths]
     return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
 
 
@@ -235,14 +235,14 @@ def _write_lists(root: Path, preset: Preset, settings: dict[str, Any]) -> None:
         names = [f'{split}/{truth.index:05d}' for truth in truths]
         write_bytes(root / f'{split}.txt', ''.join(
             f'{name}.mp4 {truth.label}\n' for name, truth in zip(names, truths)).encode())
-        if preset.name == 'va':
+        if preset.va_lists:
             pairs = ''.join(f'{name}.mp4 {name}.npz\n' for name in names)
             write_bytes(root / f'{split}_va.txt', pairs.encode())
         labels = np.bincount([truth.label for truth in truths], minlength=len(CLASSES))
         counts[split] = dict(zip(CLASSES, labels.tolist()))
         frames_hash[split] = _hash(truth.frames_sha256 for truth in truths)
         signals_hash[split] = _hash(truth.signals_sha256() for truth in truths)
-    files_hash = {split: _manifest(root, split, settings['clips'][split]) for split in SPLITS}
+    files_hash = {split: _manifest(root, split, settings['clips'][split], preset.va_lists) for split in SPLITS}
     meta = {**settings, 'classes': CLASSES, 'actions': ACTIONS, 'nuisance': NUISANCE, 'counts': counts,
             'ceilings': label_ceilings(preset), 'frames_sha256': frames_hash, 'signals_sha256': signals_hash,
             'files_sha256': files_hash}

@@ -188,6 +188,8 @@ def test_va_lists_pair_every_clip_with_its_curves(tmp_path):
         for movie, curves in pairs:
             truth = load_truth(root / 'truth' / curves)
             assert len(truth.valence) == len(truth.arousal) == len(decode(root / 'videos' / movie)) == 24
+    (root / 'train_va.txt').unlink()
+    assert not is_complete(root)
 
 
 @pytest.mark.parametrize('options, message', [
