@@ -39,16 +39,17 @@ def parse_args(arguments: Optional[List[str]] = None) -> argparse.Namespace:
     pixels.add_argument('--start', type=float, help='start of the stretch in seconds (default: 0)')
     pixels.add_argument('--duration', type=float, help='its length in seconds (default: to the end)')
     pixels.add_argument('--rank', type=int, help='largest rank of the stable part (default: a quarter of the frames)')
-    pixels.add_argument('--kappa', type=float, help='threshold of the transient, robust standard deviations (default: 3)')
+    pixels.add_argument('--kappa', type=float, help='threshold of the transient in robust deviations (default: 3)')
     features = parser.add_argument_group("decomposing a recognizer's features")
     features.add_argument('--config', help='config of a recognizer with an LSEFNeck')
     features.add_argument('--checkpoint', help='its checkpoint; without one it is untrained')
     features.add_argument('--stream', type=int, default=0, help='which map of a multi-stream recognizer (default: 0)')
     features.add_argument('--device', default='cpu', help='(default: %(default)s)')
     args = parser.parse_args(arguments)
-    unused = [f'--{name}' for name in ('frames', 'start', 'duration', 'rank', 'kappa') if getattr(args, name) is not None]
-    if args.config and unused:
-        parser.error(f'{", ".join(unused)}: with --config the sampling and the decomposition are those of the config; '
+    of_pixels_only = ('frames', 'start', 'duration', 'rank', 'kappa')
+    given = [f'--{name}' for name in of_pixels_only if getattr(args, name) is not None]
+    if args.config and given:
+        parser.error(f'{", ".join(given)}: with --config the sampling and the decomposition are those of the config; '
                      'change them there (test pipeline, neck)')
     if args.checkpoint and not args.config:
         parser.error('--checkpoint needs its --config')
@@ -74,28 +75,36 @@ def of_pixels(args: argparse.Namespace) -> Decomposed:
 
 def of_features(args: argparse.Namespace) -> Decomposed:
     """What the recognizer's LSEFNeck is given for the middle crop of the video, decomposed by the neck itself."""
-    import lsef_plugins  # noqa: F401  first: the host is repaired before a config file is read
+    from lsef_plugins.register_all import register_all
+    register_all()                  # first: the host is repaired before its packages and configs are read
     import torch
     from mmaction.apis import init_recognizer
     from mmengine.config import Config
     from mmengine.dataset import Compose, pseudo_collate
 
+    from lsef_plugins.compat.checkpoint_errors import CheckpointError
     from lsef_plugins.models import LSEFNeck
+    from lsef_plugins.visualization import sample_video
+    rate = sample_video(args.video, frames=4, short_side=16).fps        # and a clear word on a video that is none
     config = Config.fromfile(args.config)
-    recognizer = init_recognizer(config, args.checkpoint, device=args.device)
+    torch.manual_seed(0)            # for a recognizer without a checkpoint
+    try:
+        recognizer = init_recognizer(config, args.checkpoint, device=args.device)
+    except CheckpointError as error:
+        raise ValueError(error) from error
     necks = [module for module in recognizer.modules() if isinstance(module, LSEFNeck)]
     if not necks:
         raise ValueError(f"{args.config}: this {type(recognizer).__name__} has no LSEFNeck. Add neck=dict("
                          "type='LSEFNeck') to its model, or leave --config out to decompose the pixels.")
     if not 0 <= args.stream < len(necks[0].streams):
-        raise ValueError(f'--stream {args.stream}: this recognizer has {len(necks[0].streams)} stream(s); count from 0.')
-    steps, sampled = list(config.get('test_pipeline') or config.test_dataloader.dataset.pipeline), {}
+        raise ValueError(f'--stream {args.stream}: this recognizer has {len(necks[0].streams)} of them; count from 0.')
+    indices = np.zeros(0, int)
     results = dict(filename=args.video, label=-1, start_index=0, modality='RGB')
-    for step in steps:
+    for step in config.get('test_pipeline') or config.test_dataloader.dataset.pipeline:
         if step['type'] == 'SampleFrames' and step.get('clip_len', 1) > 1:
             step = {**step, 'num_clips': 1}     # one stretch of time is one picture
         results = Compose([step])(results)
-        sampled = {**sampled, **{key: results[key] for key in ('frame_inds', 'avg_fps') if key in results}}
+        indices = np.asarray(results.get('frame_inds', indices)).ravel()     # packing drops them
     caught: List[Any] = []
     hook = necks[0].register_forward_pre_hook(lambda module, inputs: caught.append(inputs[0]))
     try:
@@ -108,11 +117,11 @@ def of_features(args: argparse.Namespace) -> Decomposed:
     crop = len(maps) // 2
     with torch.no_grad():
         parts = stream.decompose(maps[crop:crop + 1])
-    shown, indices = _frames_seen(results['inputs'], np.asarray(sampled['frame_inds']).ravel(), crop, maps.shape[2])
+    shown, indices = _frames_seen(results['inputs'], indices, crop, maps.shape[2])
     rank = getattr(stream.sem, 'rank', 0)
-    kappa = float(stream.ddm.kappa.mean()) if stream.ddm is not None else float('nan')
+    kappa = float(stream.ddm.kappa.detach().mean()) if stream.ddm is not None else float('nan')
     return Decomposed(
-        parts, shown, indices, indices / _frame_rate(args.video),
+        parts, shown, indices, indices / rate,
         f'{Path(args.config).name}   ·   features: {maps.shape[1]} channels, {maps.shape[4]} x {maps.shape[3]}, '
         f'{maps.shape[2]} frames   ·   base of rank {rank} at most   ·   transient beyond κ = {kappa:.2g}, mean of the '
         'channels',
@@ -133,22 +142,15 @@ def _frames_seen(inputs: Any, indices: np.ndarray, crop: int, count: int):
     return np.ascontiguousarray(pictures[chosen].clip(0, 255).astype(np.uint8)), indices[chosen]
 
 
-def _frame_rate(video: str) -> float:
-    from lsef_plugins.visualization import sample_video
-    return sample_video(video, frames=4, short_side=16).fps
-
-
 def main(arguments: Optional[List[str]] = None) -> int:
     args = parse_args(arguments)
-    if not args.config:
-        os.environ.setdefault('LSEF_PLUGINS_REGISTER', '0')     # pixels need no MMAction2; its import takes seconds
     from lsef_plugins.visualization import draw_decomposition, energy_table, find_events, save_picture, write_csv
     out = Path(args.out or f'{Path(args.video).stem}_decomposition.png')
     table_file = Path(args.csv or out.with_suffix('.csv'))
     try:
         found = of_features(args) if args.config else of_pixels(args)
         table = energy_table(found.parts)
-        events = find_events(table['transient'])
+        events = find_events(table['transient'], table['residual'])
         figure = draw_decomposition(
             found.frames, found.parts, found.times, events=events, subtitle=found.subtitle, caption=found.caption,
             title=args.title or f'What stays and what comes and goes: {Path(args.video).name}', pixels=found.pixels,
@@ -166,4 +168,6 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 
 if __name__ == '__main__':
+    if not any(each.startswith('--co') for each in sys.argv):
+        os.environ.setdefault('LSEF_PLUGINS_REGISTER', '0')     # pixels need no MMAction2; its import takes seconds
     sys.exit(main())

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 
 MIN_FRAMES = 4
+#: Length in frames, frames per second, and what reads frames by their indices and shrinks each as it comes.
+Opened = Tuple[int, float, Callable[[np.ndarray, Callable], List[np.ndarray]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +33,7 @@ def sample_video(path: Union[str, Path], frames: int = 48, start: float = 0.0, d
         frames: number of frames, at least 4; a shorter stretch gives all it has.
         start, duration: the stretch in seconds; None for everything from ``start`` on.
         short_side: frames are shrunk while they are read so that the shorter side has at most so many pixels.
-        reader: 'decord' or 'opencv'; None takes the first that is installed.
+        reader: 'decord' or 'opencv'; None takes decord where it is installed and can open the file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -46,10 +48,7 @@ def sample_video(path: Union[str, Path], frames: int = 48, start: float = 0.0, d
         raise ValueError(f'frames is {frames}; a decomposition over time needs at least {MIN_FRAMES}.')
     if start < 0 or (duration is not None and duration <= 0):
         raise ValueError(f'start is not negative and duration is positive, in seconds; got {start} and {duration}.')
-    if reader is None:
-        reader = 'decord' if importlib.util.find_spec('decord') else 'opencv'
-    open_video = {'decord': _open_decord, 'opencv': _open_opencv}[reader]
-    length, fps, read = open_video(path)
+    length, fps, read = _open(path, reader)
     first = int(np.ceil(start * fps - 1e-6))
     last = length if duration is None else min(length, int(np.ceil((start + duration) * fps - 1e-6)))
     available = max(0, last - first)
@@ -62,6 +61,21 @@ def sample_video(path: Union[str, Path], frames: int = 48, start: float = 0.0, d
     return SampledClip(path, np.stack(pictures), indices, indices / fps, fps, length)
 
 
+def still_stretch(frames: np.ndarray) -> Optional[Tuple[int, int]]:
+    """The longest run of frames ``(t, h, w, 3)`` that hardly differ in a clip that otherwise moves, or None.
+
+    First and last position of at least 4 frames whose mean change stays below 2 % of the clip's median change:
+    a frozen or repeated picture, of which any decomposition says 'stable'.
+    """
+    change = np.array([np.abs(a.astype(np.int16) - b).mean() for a, b in zip(frames[:-1], frames[1:])])
+    still = np.concatenate([[0], change < 0.02 * np.median(change), [0]]).astype(int)
+    starts, ends = np.flatnonzero(np.diff(still) == 1), np.flatnonzero(np.diff(still) == -1)
+    if not starts.size or (ends - starts).max() < 3:
+        return None
+    longest = int(np.argmax(ends - starts))
+    return int(starts[longest]), int(ends[longest])
+
+
 def _shrink(picture: np.ndarray, short_side: int) -> np.ndarray:
     height, width = picture.shape[:2]
     scale = short_side / min(height, width)
@@ -70,7 +84,16 @@ def _shrink(picture: np.ndarray, short_side: int) -> np.ndarray:
     return cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
 
 
-Opened = Tuple[int, float, Callable[[np.ndarray, Callable], List[np.ndarray]]]
+def _open(path: Path, reader: Optional[str]) -> Opened:
+    if reader not in (None, 'decord', 'opencv'):
+        raise ValueError(f"reader is 'decord', 'opencv' or None, got {reader!r}.")
+    if reader == 'decord' or (reader is None and importlib.util.find_spec('decord')):
+        try:
+            return _open_decord(path)
+        except ValueError:
+            if reader == 'decord':
+                raise
+    return _open_opencv(path)       # opens files that break off, and says where
 
 
 def _unreadable(path: Path) -> ValueError:
@@ -79,8 +102,8 @@ def _unreadable(path: Path) -> ValueError:
 
 
 def _broken(path: Path, index: int, length: int, fps: float) -> ValueError:
-    return ValueError(f'{path} breaks off: it announces {length} frames, but frame {index} ({index / fps:.2f} s) cannot '
-                      'be decoded. Copy the file again, or stay in the part that can be read with '
+    return ValueError(f'{path} breaks off: of its {length} frames, number {index} ({index / fps:.2f} s) cannot be '
+                      'decoded. Copy the file again, or stay in the part that can be read with '
                       f'--duration {max(0.1, index / fps - 0.1):.1f} or less.')
 
 
@@ -114,7 +137,7 @@ def _open_opencv(path: Path) -> Opened:
         raise _unreadable(path)
 
     def read(indices, shrink):
-        pictures, wanted, position = [], set(int(index) for index in indices), 0
+        pictures, wanted, position = [], {int(index) for index in indices}, 0
         try:
             while position <= max(wanted):      # seeking is not exact in every container: go through
                 if not video.grab():

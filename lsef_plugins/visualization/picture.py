@@ -8,7 +8,9 @@ import contextlib
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from .clip import still_stretch
 from .energy import Event, base_directions, energy_table, event_threshold, find_events, transient_amplitude
 from .pixels import check_frames
 from .strips import enlarge, operator_of, stable_pictures, transient_pictures
@@ -37,7 +39,7 @@ class _Slot(NamedTuple):
 def draw_decomposition(
     frames: np.ndarray,
     parts: Any,
-    times: Sequence[float],
+    times: ArrayLike,
     title: str = 'What stays and what comes and goes',
     subtitle: str = '',
     caption: str = '',
@@ -76,9 +78,15 @@ def draw_decomposition(
         raise ValueError(f'width is {width}; the picture is readable from 1000 pixels on.')
     if pixels is None:
         pixels = parts.stable.shape[1] in (1, 3)
-    found = list(find_events(table['transient']) if events is None else events)
+    found = list(find_events(table['transient'], table['residual']) if events is None else events)
+    planted = list(truth_events or ())
+    for kind, spans in (('found', [(*event, '') for event in found]), ('planted', planted)):
+        for onset, apex, offset, name in spans:
+            if not 0 <= onset <= apex <= offset < len(frames):
+                raise ValueError(f'{kind} event {name!r} at {(int(onset), int(apex), int(offset))}: onset, apex and '
+                                 f'offset follow one another and are positions in this clip, 0 to {len(frames) - 1}.')
     with _plain_matplotlib():
-        page = _Page(frames, seconds, table, found, width, truth=list(truth_events or ()))
+        page = _Page(frames, seconds, table, found, width, truth=planted)
         page.head(title, subtitle)
         page.strips(parts, clip, pixels)
         page.event_lanes()
@@ -98,7 +106,7 @@ def _plain_matplotlib() -> Iterator[None]:
         yield
 
 
-def _check_times(times: Sequence[float], frames: int, described: int) -> np.ndarray:
+def _check_times(times: ArrayLike, frames: int, described: int) -> np.ndarray:
     seconds = np.asarray(times, dtype=np.float64)
     if frames != described or seconds.shape != (described, ):
         raise ValueError(f'the decomposition has {described} frames, but {frames} pictures and times of shape '
@@ -149,6 +157,14 @@ class _Page:
         return self.figure.text(x / self.width, 1 - y / self.height, words, fontsize=size, color=colour,
                                 family=FONT, **{'va': 'top', **style})
 
+    def line(self, y: float, words: str, size: float, colour: str = INK, **style: Any) -> None:
+        """A line over the whole width, cut in its middle until it fits."""
+        drawn = self.text(28, y, words, size, colour, **style)
+        kept = len(words)
+        while kept > 8 and drawn.get_window_extent().width > self.width - 56:
+            kept -= 4
+            drawn.set_text(f'{words[:kept // 2]} … {words[len(words) - kept // 2:]}')
+
     def axes(self, y: float, height: float) -> Any:
         axes = self.figure.add_axes(
             (LEFT / self.width, 1 - (y + height) / self.height, self.inner / self.width, height / self.height))
@@ -173,8 +189,8 @@ class _Page:
     # ---- the page, from the top ----
 
     def head(self, title: str, subtitle: str) -> None:
-        self.text(28, 24, _fit(title, self.width - 56, 19), 19, weight='bold')
-        self.text(28, 62, _fit(subtitle, self.width - 56, 11), 11, QUIET)
+        self.line(24, title, 19, weight='bold')
+        self.line(62, subtitle, 11, QUIET)
         self.y = TOP
 
     def strips(self, parts: Any, clip: int, pixels: bool) -> None:
@@ -266,7 +282,7 @@ class _Page:
             TRANSIENT)
         axes = self.axes(self.y, height)
         self.shade_events(axes)
-        curve, threshold = 100 * self.amplitude, 100 * event_threshold(self.table['transient'])
+        curve, threshold = 100 * self.amplitude, 100 * event_threshold(self.table['transient'], self.table['residual'])
         axes.fill_between(self.seconds, curve, color=TRANSIENT, alpha=.18, lw=0)
         axes.plot(self.seconds, curve, color=TRANSIENT, lw=2)
         axes.plot(self.edges[[0, -1]], [threshold] * 2, color=QUIET, lw=1, ls=(0, (4, 3)))
@@ -319,11 +335,16 @@ class _Page:
     def foot(self, caption: str, pixels: bool) -> None:
         shares = {name: _percent(self.table[name].mean()) for name in ('base', 'transient', 'residual', 'cross')}
         bad = int((self.table['frame_gate'] > BAD_FRAME).sum())
+        still = still_stretch(self.frames)
+        if still:
+            first, last = self.seconds[list(still)]
+            caption = f'The picture stands still from {first:.2f} to {last:.2f} s.   {caption}'
         line = (f"Energy of the {'pixels' if pixels else 'features'}: stable {shares['base']}, transient "
                 f"{shares['transient']}, residual {shares['residual']}, overlap of the three {shares['cross']}.   "
-                f'Events found: {len(self.found)}.   Bad frames (purple outline): {bad} of {len(self.seconds)}.')
-        self.text(28, self.y, _fit(line, self.width - 56, 9.5), 9.5, INK)
-        self.text(28, self.y + 20, _fit(caption, self.width - 56, 9.5), 9.5, QUIET)
+                f'Events found: {len(self.found)}.   Frames gated by more than half (purple outline): {bad} '
+                 f'of {len(self.seconds)}.')
+        self.line(self.y, line, 9.5)
+        self.line(self.y + 20, caption, 9.5, QUIET)
 
     def _two_ticks(self, axes: Any, low: float, high: float) -> None:
         digits = max(0, 1 - int(np.floor(np.log10(high))))
@@ -334,14 +355,6 @@ class _Page:
 def _percent(share: float) -> str:
     percent = 100 * float(share)
     return f'{percent:.1f} %' if abs(percent) >= 10 else f'{percent:.2g} %' if abs(percent) >= 1e-4 else '0 %'
-
-
-def _fit(words: str, pixels: float, size: float) -> str:
-    """Words cut in their middle so that they fit, at about 0.86 pixels per point and letter."""
-    letters = int(pixels / (0.86 * size))
-    if len(words) <= letters:
-        return words
-    return words[:letters // 2 - 1] + '…' + words[len(words) - letters // 2:]
 
 
 def _spread(values: Sequence[float], distance: float) -> List[float]:

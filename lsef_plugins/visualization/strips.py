@@ -50,24 +50,22 @@ def operator_of(parts: Any, clip: int) -> Optional[Tensor]:
     stable, transient, residual = (part[clip].detach().double().cpu().transpose(0, 1).flatten(1)    # (t, c h w)
                                    for part in (parts.stable, parts.transient, parts.residual))
     miss = (matrix @ (stable + transient + residual) - stable).norm()
-    return matrix if miss <= 1e-3 * stable.norm() and matrix.any() else None
+    return matrix if miss <= 1e-4 * stable.norm() and matrix.any() else None
 
 
 def transient_pictures(transient: Tensor, frames: np.ndarray, chosen: Sequence[int], size: Tuple[int, int],
                        pixels: bool) -> List[np.ndarray]:
     """The transient ``(c, t, h, w)`` over pale frames: brighter orange, darker blue; features by strength alone."""
-    if pixels:
-        signed = transient.mean(0).numpy()
-    else:
-        signed = transient.square().mean(0).sqrt().numpy()
+    # Few pixels are transient and shall be seen; of the features nearly all are, a little.
+    signed, contrast = (transient.mean(0).numpy(), .5) if pixels else (transient.square().mean(0).sqrt().numpy(), 2.)
     magnitude = np.abs(signed)
     loud = magnitude[magnitude > 0]
     full = float(np.percentile(loud, FULL_STRENGTH)) if loud.size else 1.0
     pictures = []
     for t in chosen:
         level = enlarge((signed[t] / full).astype(np.float32), size)
-        picture = _tinted(frames[t], level.clip(0), BRIGHTER, size)
-        pictures.append(_over(picture, (-level).clip(0), DARKER))
+        picture = _tinted(frames[t], level.clip(0) ** contrast, BRIGHTER, size)
+        pictures.append(_over(picture, (-level).clip(0) ** contrast, DARKER))
     return pictures
 
 
@@ -78,7 +76,7 @@ def _tinted(frame: np.ndarray, strength: np.ndarray, colour: Tuple[int, int, int
 
 
 def _over(picture: np.ndarray, strength: np.ndarray, colour: Tuple[int, int, int]) -> np.ndarray:
-    alpha = 0.92 * np.sqrt(strength.clip(0, 1))[..., None]
+    alpha = 0.92 * strength.clip(0, 1)[..., None]
     return _to_bytes((1 - alpha) * picture.astype(np.float32) + alpha * np.asarray(colour, np.float32))
 
 

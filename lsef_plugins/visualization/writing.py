@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence, Union
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .energy import Event
 
@@ -56,7 +57,7 @@ def save_picture(figure: Any, path: PathLike) -> Path:
     return target
 
 
-def write_csv(path: PathLike, table: Dict[str, np.ndarray], indices: Sequence[int], times: Sequence[float],
+def write_csv(path: PathLike, table: Dict[str, np.ndarray], indices: ArrayLike, times: ArrayLike,
               events: Optional[Sequence[Event]] = None) -> Path:
     """Writes one row for each sampled frame (columns ``COLUMNS``); the same numbers give the same bytes.
 
@@ -67,16 +68,17 @@ def write_csv(path: PathLike, table: Dict[str, np.ndarray], indices: Sequence[in
         events: what :func:`find_events` returns; the column ``event`` counts them from 1 and is empty elsewhere.
     """
     count = len(table['base'])
-    if len(indices) != count or len(times) != count:
-        raise ValueError(f'the table has {count} frames, but {len(indices)} indices and {len(times)} times came. '
-                         'Hand over those of the same sampled clip.')
+    frame_numbers, seconds = np.asarray(indices), np.asarray(times, dtype=np.float64)
+    if frame_numbers.shape != (count, ) or seconds.shape != (count, ):
+        raise ValueError(f'the table has {count} frames, but indices of shape {frame_numbers.shape} and times of shape '
+                         f'{seconds.shape} came. Hand over those of the same sampled clip.')
     numbers = event_numbers(events or (), count)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(COLUMNS)
     for t in range(count):
         ratios = [f'{table[name][t]:.6g}' for name in ('base', 'transient', 'residual')]
-        writer.writerow([int(indices[t]), f'{times[t]:.4f}', *ratios, f'{table["frame_gate"][t]:.4f}',
+        writer.writerow([int(frame_numbers[t]), f'{seconds[t]:.4f}', *ratios, f'{table["frame_gate"][t]:.4f}',
                          numbers[t] or ''])
     with whole_file(path) as unfinished, open(unfinished, 'w', encoding='utf-8', newline='') as file:
         file.write(text.getvalue())
