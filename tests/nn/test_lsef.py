@@ -387,10 +387,12 @@ def test_parameters_live_in_convolutions_only_and_there_is_no_other_state(name):
     assert not list(lsef.buffers())
 
 
-def test_the_whole_passes_gradcheck_with_scale_and_gates_held_fixed(monkeypatch):
+@pytest.mark.parametrize('iterations', [1, 3])
+def test_the_whole_passes_gradcheck_with_scale_and_gates_held_fixed(monkeypatch, iterations):
     """float64, a bad frame gated; thresholds are met by no element, as the derivative jumps there."""
     x = clip(b=1, c=2, t=6, h=1, w=3, seed=11, bad=2).double()
-    lsef = randomised(LSEF(2, cim=dict(influence_clip=None, hidden_channels=3))).double()
+    lsef = randomised(LSEF(2, iterations=iterations, ddm=dict(kappa=1.5),
+                           cim=dict(influence_clip=None, hidden_channels=3))).double()
     found = stable_operator(lsef.decompose(x).gram)
     scale = noise_scale(*(lsef.decompose(x)._asdict()[k].flatten(3) for k in ('residual', 'stable')))
     monkeypatch.setattr(stability, 'stable_operator', lambda g, **options: StableOperator(
