@@ -64,12 +64,18 @@ def differing(a, b, prefix=''):
 
 
 # ---- resume --------------------------------------------------------------------------
+RANDOM_VALIDATION = [
+    {'type': 'DecordInit'}, {'type': 'SampleFrames', 'clip_len': 8, 'frame_interval': 2, 'num_clips': 1},
+    {'type': 'DecordDecode'}, {'type': 'Resize', 'scale': (32, 32), 'keep_ratio': False},
+    {'type': 'Flip', 'flip_ratio': 0.5}, {'type': 'FormatShape', 'input_format': 'NCTHW'},
+    {'type': 'PackActionInputs'}]
 CASES = {  # changes of the config, options, last checkpoint, checkpoint in the middle
     'workers, no seed': ({'num_workers': 2, 'randomness': {'seed': None}}, [], 'epoch_2.pth', 'epoch_1.pth'),
     'workers of one epoch, ema, amp': (
         {'num_workers': 2, 'train_dataloader': {'persistent_workers': False},
          'custom_hooks': [{'type': 'EMAHook'}]}, ['--amp'], 'epoch_2.pth', 'epoch_1.pth'),
-    'no workers': ({}, [], 'epoch_2.pth', 'epoch_1.pth'),
+    'no workers, validation draws': (
+        {'val_dataloader': {'dataset': {'pipeline': RANDOM_VALIDATION}}}, [], 'epoch_2.pth', 'epoch_1.pth'),
     'iterations': (
         {'num_workers': 2, 'default_hooks': {'checkpoint': {'by_epoch': False, 'interval': 2}},
          'train_cfg': {'_delete_': True, 'type': 'IterBasedTrainLoop', 'max_iters': 4, 'val_interval': 2},
