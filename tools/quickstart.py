@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 # What is shown of the tools' output; all of it is in the log files of the work_dir.
-TELLING = re.compile(r'Epoch\(|^\[\d+/|clips, |complete|resume|reused|error|wrote|event|saved')
+TELLING = re.compile(r'Epoch\(train|^\[\d+/|\d+ clips|complete|--resume|reused|error:|wrote|^event')
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {
     'SlowOnly-R18': 'slowonly-r18-w16_1xb16-16x2x1-20e_synthetic-faces-rgb.py',

@@ -74,6 +74,8 @@ def measure(config: str, checkpoint: str, kinds: Optional[Iterable[str]] = None,
         print(f'[{index + 1}/{len(missing)}] {name_of(condition)}: {shown}', flush=True)
         if out is not None:
             write_whole(out, json.dumps(result, indent=1))
+    if runner is not None:
+        runner.call_hook('after_run')
     return result
 
 
@@ -109,6 +111,7 @@ def write_whole(path: str, text: str) -> None:
 
 def _loaded_runner(cfg: Config) -> Runner:
     runner = Runner.from_cfg(cfg)
+    runner.call_hook('before_run')
     runner.load_or_resume()
     return runner
 
