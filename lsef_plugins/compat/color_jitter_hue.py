@@ -4,7 +4,8 @@
 ``adjust_hue`` adds a possibly negative Python int to a uint8 image; numpy 1 promoted to int16, numpy 2
 refuses.
 
-Mend: the same function in int16 arithmetic modulo 180, which is what numpy 1 computed, to the bit.
+Mend: the same function in int16 arithmetic modulo 180. That is what numpy 1 computed, to the bit, for factors up
+to 0.3 (the default is 0.1); beyond, a positive offset overflowed uint8 and gave a wrong hue, which ours does not.
 
 Delete when: the oldest supported mmaction2 has that fixed.
 """
@@ -24,7 +25,6 @@ def adjust_hue(img, factor):
     import cv2
     import numpy as np
     hsv = cv2.cvtColor(np.clip(img, 0, 255).astype(np.uint8), cv2.COLOR_RGB2HSV)
-    # numpy 1 wrapped uint8 sums of offsets beyond a byte differently; ColorJitter's offsets stay within +-127
     hue = (hsv[..., 0].astype(np.int16) + int(factor * 255)) % 180
     hsv[..., 0] = hue.astype(np.uint8)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32)
