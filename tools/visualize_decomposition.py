@@ -74,7 +74,7 @@ def of_pixels(args: argparse.Namespace) -> Decomposed:
 
 
 def of_features(args: argparse.Namespace) -> Decomposed:
-    """What the recognizer's LSEFNeck is given for the middle crop of the video, decomposed by the neck itself."""
+    """What the recognizer's LSEFNeck is given for the last crop of the video, decomposed by the neck itself."""
     from lsef_plugins.register_all import register_all
     register_all()                  # first: the host is repaired before its packages and configs are read
     import torch
@@ -114,7 +114,7 @@ def of_features(args: argparse.Namespace) -> Decomposed:
         hook.remove()
     maps = caught[0] if isinstance(caught[0], torch.Tensor) else caught[0][args.stream]
     stream = necks[0].streams[args.stream]
-    crop = len(maps) // 2
+    crop = len(maps) - 1            # of ThreeCrop's left, right, middle and of TenCrop's the one in the middle
     with torch.no_grad():
         parts = stream.decompose(maps[crop:crop + 1])
     shown, indices = _frames_seen(results['inputs'], indices, crop, maps.shape[2])

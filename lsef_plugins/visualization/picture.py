@@ -256,24 +256,26 @@ class _Page:
     def _lane(self, axes: Any, spans: Sequence[TruthEvent], filled: bool) -> None:
         from matplotlib.patches import Rectangle
         pixel = self.inner / (self.edges[-1] - self.edges[0])
-        taken = -np.inf
-        for onset, apex, offset, name in sorted(spans):
+        spans = sorted(spans)
+        nexts = [self.edges[span[0]] for span in spans[1:]] + [self.edges[-1]]
+        taken = self.edges[0]       # the lane is drawn up to here
+        for (onset, apex, offset, name), border in zip(spans, nexts):
             left, right = self.edges[onset], self.edges[offset + 1]
             axes.add_patch(Rectangle((left, .08), right - left, .84, lw=1.4, ec=TRANSIENT if filled else INK,
                                      fc=TRANSIENT if filled else 'none', clip_on=False))
             middle = self.seconds[apex]
             if not filled:
                 axes.plot([middle, middle], [.08, .92], color=INK, lw=1.4)
-            room = 7.2 * len(name)
-            words = name.replace('_', ' ')
-            if filled and (right - left) * pixel >= room + 4:
+            words, room = name.replace('_', ' '), (8.2 * len(name) + 10) / pixel
+            if filled and right - left >= room - 6 / pixel:
                 axes.text((left + right) / 2, .48, words, ha='center', va='center', fontsize=9, color='white',
                           weight='bold', family=FONT)
-            elif not filled and left > taken:
-                before = right * pixel + room + 8 > self.edges[-1] * pixel
-                axes.text(left - 6 / pixel if before else right + 6 / pixel, .48, words, va='center', fontsize=9.5,
-                          ha='right' if before else 'left', color=INK, family=FONT)
-                taken = right + (0 if before else (room + 8) / pixel)
+            elif not filled and right + room <= border:
+                axes.text(right + 6 / pixel, .48, words, va='center', fontsize=9.5, color=INK, family=FONT)
+                right += room
+            elif not filled and left - room >= taken:
+                axes.text(left - 6 / pixel, .48, words, va='center', ha='right', fontsize=9.5, color=INK, family=FONT)
+            taken = right
 
     def transient_curve(self) -> None:
         height = 120

@@ -140,6 +140,28 @@ def test_a_recognizer_of_segments_shows_one_frame_for_each(tool, tiny_videos, ti
     assert found.parts.stable.shape[:3] == (1, 512, 6) and found.frames.shape == (6, 32, 32, 3)
 
 
+def test_of_several_crops_the_middle_one_is_shown_and_decomposed(tool, tiny_videos, tiny_config, tmp_path):
+    found = []
+    for crop in ('ThreeCrop', 'CenterCrop'):
+        config = tiny_config(tmp_path, model=dict(neck=dict(type='LSEFNeck')))
+        config.test_pipeline[3]['scale'] = (64, 32)
+        config.test_pipeline.insert(4, dict(type=crop, crop_size=32))
+        config.dump(tmp_path / 'crops.py')
+        found.append(tool.of_features(tool.parse_args([str(tiny_videos.root / 'clip_0.mp4'), '--config',
+                                                       str(tmp_path / 'crops.py')])))
+    several, one = found
+    assert np.array_equal(several.frames, one.frames)
+    for field in ('stable', 'transient', 'residual', 'frame_gate'):
+        np.testing.assert_allclose(getattr(several.parts, field), getattr(one.parts, field), atol=1e-5)
+
+
+def test_a_feature_map_of_fewer_frames_gets_the_frames_in_its_middle(tool):
+    import torch
+    inputs = torch.arange(12, dtype=torch.uint8).view(1, 1, 12, 1, 1).expand(1, 3, 12, 2, 2)
+    shown, indices = tool._frames_seen(inputs, np.arange(12) * 10, 0, 4)
+    assert indices.tolist() == [10, 40, 70, 100] and shown[:, 0, 0, 0].tolist() == [1, 4, 7, 10]
+
+
 def test_a_config_that_cannot_be_shown_is_told_why(tool, tiny_videos, tiny_config, tmp_path, capsys):
     tiny_config(tmp_path).dump(tmp_path / 'plain.py')
     tiny_config(tmp_path, model=dict(neck=dict(type='LSEFNeck'))).dump(tmp_path / 'neck.py')

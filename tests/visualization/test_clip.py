@@ -59,6 +59,7 @@ def test_sampled_frames_are_those_of_their_indices_and_times(video, reader):
 def test_a_stretch_is_what_was_asked_for_and_a_short_one_gives_all_it_has(video, reader):
     clip = sample_video(video, 32, start=.5, duration=.4, reader=reader)
     assert clip.indices.tolist() == [10, 11, 12, 13, 14, 15, 16, 17]
+    np.testing.assert_allclose(clip.times, clip.indices / 20)
     np.testing.assert_allclose(clip.frames.mean((1, 2, 3)), 4 * clip.indices + 20, atol=2)
 
 

@@ -65,6 +65,20 @@ def test_no_two_words_lie_over_each_other(frames, parts):
             assert across <= 1 or down <= 3, f'{word!r} lies over {other!r}'
 
 
+def test_names_of_planted_events_stand_beside_all_bars(frames, parts):
+    events = [(1, 2, 3, 'first'), (4, 5, 6, 'next_to_it'), (10, 11, 11, 'a'), (21, 22, 23, 'at_the_very_end')]
+    figure = draw_decomposition(frames, parts, np.arange(24) / 25, truth_events=events)
+    figure.canvas.draw()
+    bars = [bar.get_window_extent() for bar in figure.findobj(matplotlib.patches.Rectangle)
+            if bar.get_linewidth() == 1.4 and bar.get_facecolor()[3] == 0]
+    assert len(bars) == 4
+    shown = [text for text in figure.findobj(matplotlib.text.Text)
+             if text.get_text() in [name.replace('_', ' ') for *_, name in events]]
+    assert [text.get_text() for text in shown] == ['next to it', 'a', 'at the very end']     # no room for 'first'
+    for text in shown:
+        assert not any(bar.overlaps(text.get_window_extent()) for bar in bars), text.get_text()
+
+
 def test_the_users_matplotlib_is_left_alone_and_does_not_show(tmp_path, frames, parts):
     plain = save_picture(draw_decomposition(frames, parts, np.arange(24.)), tmp_path / 'a.png').read_bytes()
     with matplotlib.rc_context({'axes.facecolor': 'black', 'font.size': 31., 'lines.linewidth': 9, 'axes.grid': True}):
@@ -107,6 +121,8 @@ def test_the_stable_row_is_the_operator_on_the_frames_and_agrees_with_the_stable
     for mixed, stable in zip(sharp, own):       # here the features are the frames themselves, so both agree
         assert np.abs(mixed.astype(int) - stable).max() <= 2
     assert np.abs(sharp[0].astype(int) - sharp[2]).mean() > 5
+    shift = torch.eye(24).roll(1, 0)            # row t reads frame t - 1
+    assert np.array_equal(stable_pictures(frames, [5], size, parts.stable[0], shift, True)[0], frames[4])
     with torch.no_grad():
         again = LSEF(3, iterations=3).decompose(parts.stable + parts.transient + parts.residual)
     assert operator_of(again, 0) is None        # made from the clip without its transients: not from the frames alone
