@@ -134,6 +134,20 @@ def test_an_event_of_random_sign_is_seen_through_its_magnitude_only(magnitude):
     assert (up - none).abs().max() > 0.1, 'while each sign alone is seen either way'
 
 
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_autocast_does_not_reach_the_time_scales(dtype):
+    """Thresholds are compared in float32: what enters the merge is the same bit for bit."""
+    x, stable, parts = inputs()
+    cim = randomised(ConsistencyIntegrationModule(C))
+    caught = []
+    cim.from_transient.register_forward_pre_hook(lambda module, args: caught.append(args[0]))
+    cim(x, stable, parts)
+    with torch.autocast('cpu', dtype=dtype):
+        cim(x, stable, parts)
+    plain, cast = caught[:3], caught[3:]
+    assert all(torch.equal(a, b) for a, b in zip(plain, cast)) and len(cast) == 3
+
+
 def test_reversing_time_reverses_the_output():
     x, stable, parts = inputs()
     cim = randomised(ConsistencyIntegrationModule(C))
