@@ -66,7 +66,7 @@ def test_no_two_words_lie_over_each_other(frames, parts):
 
 
 def test_names_of_planted_events_stand_beside_all_bars(frames, parts):
-    events = [(1, 2, 3, 'first'), (4, 5, 6, 'next_to_it'), (10, 11, 11, 'a'), (21, 22, 23, 'at_the_very_end')]
+    events = [(1, 2, 3, 'too_long_for_its_place'), (4, 5, 6, 'next_to_it'), (10, 11, 11, 'a'), (21, 22, 23, 'at_the_very_end')]
     figure = draw_decomposition(frames, parts, np.arange(24) / 25, truth_events=events)
     figure.canvas.draw()
     bars = [bar.get_window_extent() for bar in figure.findobj(matplotlib.patches.Rectangle)
@@ -74,7 +74,7 @@ def test_names_of_planted_events_stand_beside_all_bars(frames, parts):
     assert len(bars) == 4
     shown = [text for text in figure.findobj(matplotlib.text.Text)
              if text.get_text() in [name.replace('_', ' ') for *_, name in events]]
-    assert [text.get_text() for text in shown] == ['next to it', 'a', 'at the very end']     # no room for 'first'
+    assert [text.get_text() for text in shown] == ['next to it', 'a', 'at the very end']     # the first has no room
     for text in shown:
         assert not any(bar.overlaps(text.get_window_extent()) for bar in bars), text.get_text()
 
