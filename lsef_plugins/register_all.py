@@ -3,8 +3,8 @@ import importlib
 
 COMPONENTS = (
     'lsef_plugins.models',
-    'lsef_plugins.datasets',
-    'lsef_plugins.datasets.transforms',
+    'lsef_plugins.datasets.clip_list',
+    'lsef_plugins.datasets.transforms.temporal_corruption',
     'lsef_plugins.evaluation.metrics',
     'lsef_plugins.engine.hooks',
 )

@@ -121,7 +121,8 @@ def report(results: dict, out: Path, picture: Path, began: float) -> None:
     table = '\n'.join(lines)
     write(out / 'results.md', table + '\n')
     print(f'\n{table}\n\nPer cent; one seed, so differences of a few points mean nothing (docs/results.md has more '
-          f'seeds).\nTable: {out / "results.md"}\nPicture: {picture}\nTime: {time.monotonic() - began:.0f} s', flush=True)
+          f'seeds).\nTable: {out / "results.md"}\nPicture: {picture}\nTime: {time.monotonic() - began:.0f} s',
+          flush=True)
 
 
 def write(path: Path, text: str) -> None:
@@ -138,10 +139,10 @@ def step(number: int, what: str, began: float) -> None:
 def run(tool: str, *arguments: str) -> None:
     """A tool of this checkout in a process of its own; of its output, the lines that tell progress."""
     command = [sys.executable, '-W', 'ignore', str(ROOT / tool), *map(str, arguments)]
-    last = collections.deque(maxlen=40)
+    last: collections.deque = collections.deque(maxlen=40)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           errors='replace') as process:
-        for line in process.stdout:
+        for line in process.stdout or ():
             last.append(line)
             if TELLING.search(line):
                 print(line.rstrip(), flush=True)

@@ -60,7 +60,7 @@ def measure(config: str, checkpoint: str, kinds: Optional[Iterable[str]] = None,
     launch.must_exist(checkpoint)
     cfg.load_from, cfg.resume = checkpoint, False
     fingerprint = fingerprint_of(cfg, checkpoint)
-    result = {'config': config, 'checkpoint': checkpoint, 'fingerprint': fingerprint, 'conditions': {}}
+    result: dict[str, Any] = {'config': config, 'checkpoint': checkpoint, 'fingerprint': fingerprint, 'conditions': {}}
     if out is not None and os.path.isfile(out):
         known = json.loads(Path(out).read_text(encoding='utf-8'))
         if known.get('fingerprint') == fingerprint:

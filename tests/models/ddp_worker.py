@@ -4,13 +4,13 @@ import sys
 
 import torch
 import torch.distributed as dist
-
-import lsef_plugins  # noqa: F401
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
+
+import lsef_plugins  # noqa: F401
 
 
 def main(out):

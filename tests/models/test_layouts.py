@@ -10,7 +10,8 @@ def numbered(*shape):
 
 
 @pytest.mark.parametrize('pattern, sizes, shape', [
-    ('b c t h w', {}, (2, 3, 4, 5, 6)), ('(b t) c h w', dict(t=4), (8, 3, 5, 6)), ('b (t h w) c', dict(t=4, h=5), (2, 120, 3)),
+    ('b c t h w', {}, (2, 3, 4, 5, 6)), ('(b t) c h w', dict(t=4), (8, 3, 5, 6)),
+    ('b (t h w) c', dict(t=4, h=5), (2, 120, 3)),
     ('b t c', {}, (2, 4, 3)), ('t b c h', {}, (4, 2, 3, 5)), ('b t (h w) c', dict(h=5), (2, 4, 30, 3))])
 def test_a_pattern_and_back_is_the_identity(pattern, sizes, shape):
     value = numbered(*shape)
