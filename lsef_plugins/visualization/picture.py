@@ -1,7 +1,7 @@
 """One picture of a decomposed clip: film strip, stable strip, transient strip and curves over one time axis.
 
 Everything below the title shares its horizontal axis, so an event is one vertical glance. Each column of the strips
-stands for an equal slot of time and shows that slot's most eventful frame; a dot under it marks the exact moment.
+stands for an equal slot of time and shows that slot's most eventful frame; a triangle under it marks the moment.
 Colours are Okabe and Ito's, which people with any colour vision can tell apart.
 """
 import contextlib

@@ -66,7 +66,8 @@ def test_no_two_words_lie_over_each_other(frames, parts):
 
 
 def test_names_of_planted_events_stand_beside_all_bars(frames, parts):
-    events = [(1, 2, 3, 'too_long_for_its_place'), (4, 5, 6, 'next_to_it'), (10, 11, 11, 'a'), (21, 22, 23, 'at_the_very_end')]
+    events = [(1, 2, 3, 'too_long_for_its_place'), (4, 5, 6, 'next_to_it'), (10, 11, 11, 'a'),
+              (21, 22, 23, 'at_the_very_end')]
     figure = draw_decomposition(frames, parts, np.arange(24) / 25, truth_events=events)
     figure.canvas.draw()
     bars = [bar.get_window_extent() for bar in figure.findobj(matplotlib.patches.Rectangle)
