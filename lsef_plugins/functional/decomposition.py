@@ -10,7 +10,9 @@ spectrum is taken. With the prediction :math:`M_0` and :math:`A = I - M_0`,
     B = I - \operatorname{diag}(s) A, \qquad
     M = P(B G B^\top)\, B
 
-and the stable part is :math:`L = M X`. Everything happens on the T x T Gram; X is not read again.
+and the stable part is :math:`L = M X`. An event is no bad frame although it, too, must not bend the base: what is
+kept out of the transient is :math:`s_t` times the frame's :func:`isolation`, since bad frames stand alone and events
+last. Everything happens on the T x T Gram; X is not read again.
 Axes: ``b`` clips, ``c`` channels, ``t`` frames, ``n`` positions (h w).
 
 Source:
@@ -20,6 +22,7 @@ Source:
 from typing import Callable, NamedTuple, Optional, Union
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .low_rank import gram, spectral_shrinkage
@@ -34,9 +37,13 @@ WEISZFELD_STEPS = 8
 
 
 class StableOperator(NamedTuple):
-    """What SEM finds on the Gram: ``operator`` ``(b, t, t)``, ``frame_gate`` ``(b, t)`` in [0, 1), 1 = bad frame."""
+    """What SEM finds on the Gram: ``operator`` ``(b, t, t)``, ``frame_gate`` ``(b, t)`` in [0, 1), 1 = bad frame.
+
+    ``outlying`` ``(b, t)`` in [0, 1) is what the operator repaired: bad frames, and the frames of an event as well.
+    """
     operator: Tensor
     frame_gate: Tensor
+    outlying: Tensor
 
 
 def geometric_median_weights(g: Tensor) -> Tensor:
@@ -98,9 +105,9 @@ def stable_operator(
     project = _projection(g, rank, mode, slow_basis)
     no_gate = g.new_zeros(batch, frames)
     if rank >= frames:
-        return StableOperator(project(g), no_gate)
+        return StableOperator(project(g), no_gate, no_gate)
     if robust_iters == 0 or frames < MIN_ROBUST_FRAMES:
-        return StableOperator(project(g), no_gate)
+        return StableOperator(project(g), no_gate, no_gate)
 
     def stop(z: Tensor) -> Tensor:
         return z if exact_gradient else z.detach()
@@ -113,19 +120,39 @@ def stable_operator(
         predictor = weights[:, None, :].expand(batch, frames, frames)
     identity = torch.eye(frames, dtype=g.dtype, device=g.device)
     floor = FRAME_FLOOR_RATIO * observed.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
-    operator, gate = identity, no_gate
+    operator, outlying = identity, no_gate
     for step in range(robust_iters):
         deviation = identity - stop(predictor if step == 0 else operator)
         error = (deviation @ observed * deviation).sum(-1).clamp_min(0)
         if step == 0:
             error = error / deviation.square().sum(-1)
         limit = frame_kappa ** 2 * torch.maximum(error.median(-1, keepdim=True).values, floor)
-        gate = stop(torch.where(error > limit, 1 - limit / error.clamp_min(torch.finfo(g.dtype).tiny),
-                                torch.zeros_like(error)))
-        repair = identity - gate[..., None] * deviation
+        outlying = stop(torch.where(error > limit, 1 - limit / error.clamp_min(torch.finfo(g.dtype).tiny),
+                                    torch.zeros_like(error)))
+        repair = identity - outlying[..., None] * deviation
         repaired = repair @ g @ repair.transpose(-1, -2)
         operator = project((repaired + repaired.transpose(-1, -2)) / 2) @ repair
-    return StableOperator(operator, gate)
+    # An order of frames is needed to tell an event from a bad frame; the geometric median knows none.
+    gate = outlying * isolation(operator, g) if start == 'local' else outlying
+    return StableOperator(operator, gate, outlying)
+
+
+@torch.no_grad()
+def isolation(operator: Tensor, g: Tensor) -> Tensor:
+    r"""How alone each frame is with what the stable part leaves of it: ``(b, t, t), (b, t, t) -> (b, t)``, 0 to 1.
+
+    :math:`1 - \max(\cos(R_t, R_{t-1}), \cos(R_t, R_{t+1}), 0)^2` for the residuals :math:`R = (I - M) X`. A bad frame
+    stands alone; an event lasts several frames and moves the same features in each of them.
+    """
+    left = torch.eye(g.shape[-1], dtype=g.dtype, device=g.device) - operator
+    residual = left @ g @ left.transpose(-1, -2)
+    norm = residual.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+    next_one = residual.diagonal(offset=1, dim1=-2, dim2=-1)
+    lengths = norm[:, 1:] * norm[:, :-1]
+    cosine = torch.where(lengths > 0, next_one / torch.where(lengths > 0, lengths, torch.ones_like(lengths)),
+                         torch.zeros_like(lengths)).clamp(0, 1)
+    alike = torch.maximum(F.pad(cosine, (1, 0)), F.pad(cosine, (0, 1)))
+    return 1 - alike.square()
 
 
 def _projection(g: Tensor, rank: int, mode: str,

@@ -74,7 +74,7 @@ class StabilityEncodingModule(nn.Module):
             self._tell_rank(frames)
         with torch.autocast(x.device.type, enabled=False):
             g = clip_gram(x)
-            operator, gate = self.operator_of(g, robust)
+            operator, gate, _ = self.operator_of(g, robust)
             stable = x if self.rank >= frames else apply_over_time(operator, x)
         return StablePart(stable, operator, g, gate)
 

@@ -396,7 +396,7 @@ def test_the_whole_passes_gradcheck_with_scale_and_gates_held_fixed(monkeypatch,
     found = stable_operator(lsef.decompose(x).gram)
     scale = noise_scale(*(lsef.decompose(x)._asdict()[k].flatten(3) for k in ('residual', 'stable')))
     monkeypatch.setattr(stability, 'stable_operator', lambda g, **options: StableOperator(
-        stable_operator(g, robust_iters=0).operator, found.frame_gate))
+        stable_operator(g, robust_iters=0).operator, found.frame_gate, found.outlying))
     monkeypatch.setattr(dynamics, 'noise_scale', lambda r, z: scale)
     for module in (dynamics, multiscale):
         monkeypatch.setattr(module, 'shrink', lambda r, tau, p=2.0, revival=0.0: shrink(r, tau, p, 0.0))
