@@ -62,8 +62,9 @@ class FramesOfClips:
                              "neck=dict(type='LSEFNeck', num_segments=...) to the segments of one clip.")
         if not self.certain:
             self._watch(frames, training)
-        if len(value) % frames:
-            raise ValueError(f'LSEFNeck was told that a clip has {frames} segments, but {len(value)} frames came, '
+        if len(value) % frames or (num_segs or frames) % frames:
+            came = f'{num_segs} came for each video' if num_segs else f'{len(value)} frames came'
+            raise ValueError(f'LSEFNeck was told that a clip has {frames} segments, but {came}, '
                              'which is no multiple. Correct num_segments in its config (the segments of one clip, '
                              'without crops).')
         return [rearrange(value, '(b t) c h w -> b c t h w', t=frames)]
@@ -105,7 +106,8 @@ class PatternLayout:
             return [rearrange(value, f'{self.pattern} -> {self.target}', **self.sizes)]
         except EinopsError as error:
             raise ValueError(f'LSEFNeck cannot read {tuple(value.shape)} as layout {self.pattern!r} with sizes '
-                             f'{self.sizes}. Correct layout= or sizes= in its site.') from error
+                             f'{self.sizes}. Correct layout= or sizes= in its site, for example '
+                             f"layout='(b t) c h w', sizes=dict(t=<frames of one clip>).") from error
 
     def from_maps(self, value: Tensor, maps: Sequence[Tensor]) -> Tensor:
         shape = dict(zip(AXES, maps[0].shape))

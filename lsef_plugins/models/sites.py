@@ -4,6 +4,7 @@ A site names a module of the recognizer, its side (what enters or what leaves it
 and the channels of its maps, all known at construction: parameters exist before DDP, optimizer and EMA are built.
 It should be the *last* place with a time axis: usually the entrance of the head.
 """
+import re
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from torch import nn
@@ -30,7 +31,7 @@ def find_site(recognizer: nn.Module, site: Optional[Mapping[str, Any]] = None,
         ValueError: the recognizer has no known site (names the ways out), or the user's names no module of it.
     """
     if site is not None:
-        return _own_site(recognizer, site)
+        return _own_site(recognizer, site, num_segments)
     for table, module in ((BY_BACKBONE, getattr(recognizer, 'backbone', None)), (BY_RECOGNIZER, recognizer)):
         for cls in type(module).__mro__:
             if cls.__name__ in table:
@@ -53,7 +54,10 @@ def _some_modules(recognizer: nn.Module) -> List[str]:
     return names[:12]
 
 
-def _own_site(recognizer: nn.Module, site: Mapping[str, Any]) -> Site:
+def _own_site(recognizer: nn.Module, site: Mapping[str, Any], num_segments: Optional[int]) -> Site:
+    if not isinstance(site, Mapping):
+        raise ValueError(f"site is a dict such as dict(module='backbone.layer3', side='out', layout='b c t h w', "
+                         f'channels=256), got {site!r}.')
     unknown = set(site) - SITE_KEYS
     if unknown or 'module' not in site:
         raise ValueError(f"site takes the keys {', '.join(sorted(SITE_KEYS))} (module is required), "
@@ -70,7 +74,10 @@ def _own_site(recognizer: nn.Module, site: Mapping[str, Any]) -> Site:
     if isinstance(channels, int):
         channels = (channels, )
     layout = site.get('layout', 'b c t h w')
-    return Site(site['module'], side, PatternLayout(layout, site.get('sizes')), tuple(channels) if channels else None)
+    sizes = dict(site.get('sizes') or {})
+    if num_segments and re.search(r'\([^)]*\bt\b[^)]*\)', layout):
+        sizes.setdefault('t', num_segments)     # nothing else tells the length of an axis inside a group
+    return Site(site['module'], side, PatternLayout(layout, sizes), tuple(channels) if channels else None)
 
 
 def _head_channels(recognizer: nn.Module) -> Optional[Tuple[int, ...]]:
@@ -100,7 +107,10 @@ def _slowfast(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
 def _frames(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
     if getattr(recognizer, 'neck', None) is not None:
         return _before_another_neck(recognizer)
-    told = num_segments or getattr(getattr(recognizer, 'cls_head', None), 'num_segments', None)
+    head = getattr(recognizer, 'cls_head', None)
+    told = num_segments or getattr(head, 'num_segments', None)
+    if told and getattr(head, 'is_shift', False) and getattr(head, 'temporal_pool', False):
+        told = told // 2                        # TSM's temporal pooling leaves half of the frames
     return Site('cls_head', 'in', FramesOfClips(told), _head_channels(recognizer))
 
 

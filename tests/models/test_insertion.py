@@ -68,6 +68,15 @@ def test_crops_and_clips_are_never_mixed(name, make_family, wake):
             torch.testing.assert_close(together[index:index + 1], seen.pop(), rtol=1e-3, atol=1e-4)
 
 
+def test_temporal_pooling_of_tsm_leaves_half_of_the_frames_of_each_clip(make_family):
+    family = make_family('tsm')
+    family.config.backbone.temporal_pool = family.config.cls_head.temporal_pool = True
+    model, seen = family.build(NECK).eval(), []
+    model.neck.register_forward_hook(lambda module, args, output: seen.append(output[0][0].shape))
+    assert family.scores(model, clips=2).shape == (2, 7)
+    assert seen[0][:3] == (2, 512, 4)
+
+
 @pytest.mark.parametrize('name, test_cfg, crops', [
     ('slowonly', dict(max_testing_views=2), 2),
     ('tsm', dict(fcn_test=True, num_segs=8), 1),
@@ -247,6 +256,44 @@ def test_a_users_own_site_works_anywhere(make_family, plug_like, wake):
     assert all(key.startswith('neck.') for key in missing)
     assert torch.equal(family.scores(plugged), family.scores(stock))
     assert not torch.allclose(family.scores(wake(plugged)), family.scores(stock), atol=1e-7)
+
+
+def test_a_site_among_frames_learns_their_number_from_the_neck(make_family):
+    family = make_family('tsm')
+    neck = dict(NECK, site=dict(module='backbone.layer3', layout='(b t) c h w', channels=256))
+    with pytest.raises(ValueError, match=r'cannot read \(16, 256, 2, 2\).*sizes=dict\(t=<frames of one clip>\)'):
+        family.scores(family.build(neck))
+    model, seen = family.build(dict(neck, num_segments=8)), []
+    model.neck.register_forward_hook(lambda module, args, output: seen.append(output[0][0].shape))
+    family.scores(model)
+    assert seen[0][:3] == (2, 256, 8)
+
+
+def test_a_site_that_is_called_by_name_only_is_told(make_family):
+    model = make_family('slowonly').build(dict(NECK, site=dict(module='backbone.layer3', side='in', channels=32)))
+    with pytest.raises(ValueError, match=r'first positional argument of backbone\.layer3.*called with input by name'):
+        model.backbone.layer3(input=torch.zeros(1, 32, 4, 2, 2))
+
+
+@pytest.mark.parametrize('mode', ['loss', 'predict'])
+def test_a_head_that_goes_past_the_hooks_is_told_instead_of_training_without_the_neck(mode, make_family):
+    family = make_family('slowonly')
+    model = family.build(NECK)
+    head = model.cls_head
+    head.loss = lambda feats, samples, **kwargs: head.loss_by_feat(head.forward(feats), samples)
+    head.predict = lambda feats, samples, **kwargs: head.predict_by_feat(head.forward(feats), samples)
+    with pytest.raises(ValueError, match=r"not reached: this Recognizer3D.*without calling 'cls_head'.*self\(x\)"):
+        model(**family.batch(model, training=True), mode=mode)
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(num_segments=0), 'segments of one clip, an integer >= 1, got 0'),
+    (dict(aux_loss=0.1), r'aux_loss is a dict of weights such as dict\(rank=0.01\), got 0.1'),
+    (dict(aux_loss=dict(rank='0.1')), "weights of aux_loss are numbers, got {'rank': '0.1'}"),
+    (dict(aux_loss=dict(ranks=0.1)), 'aux_loss knows reconstruction, rank, density, consistency; got ranks')])
+def test_options_that_cannot_be_are_told_at_construction(options, message):
+    with pytest.raises(ValueError, match=message):
+        LSEFNeck(in_channels=4, **options)
 
 
 def test_features_that_are_not_finite_name_clip_and_frames(make_family):

@@ -76,5 +76,7 @@ def test_frames_without_a_count_or_with_a_wrong_one_are_refused():
         FramesOfClips().to_maps(numbered(6, 2, 1, 1))
     with pytest.raises(ValueError, match='a clip has 4 segments, but 6 frames came'):
         FramesOfClips(4).to_maps(numbered(6, 2, 1, 1))
+    with pytest.raises(ValueError, match='a clip has 2 segments, but 3 came for each video'):
+        FramesOfClips(2).to_maps(numbered(6, 2, 1, 1), num_segs=3)  # 6 frames are a multiple: clips would mix
     with pytest.raises(ValueError, match=r'expected the frames \(\(b t\), c, h, w\).*got \(6, 2\)'):
         FramesOfClips(3).to_maps(numbered(6, 2))

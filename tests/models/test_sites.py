@@ -29,6 +29,7 @@ def test_a_subclass_keeps_the_site_of_its_parent(make_family):
 
 
 @pytest.mark.parametrize('site, message', [
+    ('backbone.layer3', "site is a dict such as .* got 'backbone.layer3'"),
     (dict(side='in'), 'module is required'),
     (dict(module='backbone.layer3', place='in'), 'site takes the keys'),
     (dict(module='backbone.layer3', side='left'), "side is 'in' .* or 'out'"),

@@ -47,10 +47,16 @@ class LSEFNeck(SitedNeck):
         super().__init__(check_channels(in_channels), init_cfg)
         self.num_segments = num_segments
         self.site = None if site is None else dict(site)
+        if num_segments is not None and not (_is_number(num_segments, int) and num_segments >= 1):
+            raise ValueError(f'num_segments counts the segments of one clip, an integer >= 1, got {num_segments!r}.')
+        if not isinstance(aux_loss or {}, Mapping):
+            raise ValueError(f'aux_loss is a dict of weights such as dict(rank=0.01), got {aux_loss!r}.')
         self.weights: Dict[str, float] = dict(aux_loss or {})
         unknown = sorted(set(self.weights) - set(AUXILIARY))
         if unknown:
             raise ValueError(f'aux_loss knows {", ".join(AUXILIARY)}; got {", ".join(unknown)}.')
+        if not all(_is_number(weight, (int, float)) for weight in self.weights.values()):
+            raise ValueError(f'The weights of aux_loss are numbers, got {self.weights}.')
         options = dict(rank=rank, iterations=iterations, sem=sem, ddm=ddm, cim=cim, on_nonfinite=on_nonfinite)
         self.streams: Any = nn.ModuleList(LSEF(c, **options) for c in self.in_channels)
 
@@ -85,6 +91,10 @@ class LSEFNeck(SitedNeck):
             if self.weights.get(name):
                 losses[f'loss_lsef_{name}'] = self.weights[name] * value
         return losses
+
+
+def _is_number(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def check_channels(in_channels: Union[int, Sequence[int], None]) -> Tuple[int, ...]:

@@ -27,6 +27,7 @@ class SitedNeck(BaseModule):
         self._module_name = ''
         self._collecting = False
         self._losses: Losses = {}
+        self._reached = True
 
     def rewrite(self, maps: List[Tensor]) -> Tuple[List[Tensor], Losses]:
         """Changed maps, one for each that came, and the losses and figures to log."""
@@ -63,11 +64,16 @@ class SitedNeck(BaseModule):
     def _at_site(self, value: Any, **context: Any) -> Any:
         maps = self.layout.to_maps(value, training=self.training, **context)
         maps, losses = self(tuple(maps))
+        self._reached = True
         if self._collecting:
             self._losses = losses
         return self.layout.from_maps(value, maps)
 
     def _on_enter(self, module: nn.Module, args: Tuple, kwargs: Dict[str, Any]):
+        if not args:
+            raise ValueError(f'{type(self).__name__} rewrites the first positional argument of {self._module_name}, '
+                             f"but it was called with {', '.join(kwargs) or 'nothing'} by name only. Pass it by "
+                             "position, or name another module with site=dict(module=..., side='out', layout=...).")
         value = self._at_site(args[0], num_segs=kwargs.get('num_segs'))
         return (value, *args[1:]), kwargs
 
@@ -77,9 +83,15 @@ class SitedNeck(BaseModule):
     def _on_recognizer_enter(self, module: nn.Module, args: Tuple, kwargs: Dict[str, Any]) -> None:
         mode = kwargs.get('mode', args[2] if len(args) > 2 else 'tensor')
         self._collecting, self._losses = mode == 'loss', {}
+        self._reached = mode not in ('loss', 'predict')     # features of an early stage need not come by
 
     def _on_recognizer_leave(self, module: nn.Module, args: Tuple, kwargs: Dict[str, Any], output: Any) -> Any:
         losses, self._losses, self._collecting = self._losses, {}, False
+        if not self._reached:
+            raise ValueError(
+                f'{type(self).__name__} was not reached: this {type(module).__name__} made its output without calling '
+                f'{self._module_name!r}. A head that calls self.forward(x) instead of self(x) goes past every hook: '
+                "call the module, or name one that is called with site=dict(module=..., side='out', layout=...).")
         if losses and isinstance(output, dict):
             return {**output, **losses}
         return None
