@@ -16,7 +16,8 @@ def test_two_processes_end_where_one_does_on_the_same_batch(tmp_path):
     environment = {key: value for key, value in os.environ.items() if key not in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')}
     environment['OMP_NUM_THREADS'] = '1'
     launch = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    for command in ([*launch, str(WORKER), str(tmp_path)], [sys.executable, '-W', 'ignore', str(WORKER), str(tmp_path)]):
+    alone = [sys.executable, '-W', 'ignore', str(WORKER), str(tmp_path)]
+    for command in ([*launch, str(WORKER), str(tmp_path)], alone):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
     one, first, second = (torch.load(tmp_path / name, weights_only=True)
