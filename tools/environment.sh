@@ -23,8 +23,18 @@ make_environment() {
         echo "== environment: $VENV is up to date"
         return
     fi
-    echo "== environment: installing requirements/$1.txt into $VENV ($("$python" --version))"
-    [ -x "$VENV/bin/python" ] || "$python" -m venv "$VENV"
+    local version='import sys; print("%d.%d" % sys.version_info[:2])'
+    if [ -x "$VENV/bin/python" ] && "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
+        if [ "$("$VENV/bin/python" -c "$version")" != "$("$python" -c "$version")" ]; then
+            echo "error: $VENV was made with $("$VENV/bin/python" --version), but $("$python" --version) is asked for." \
+                "Delete $VENV, or choose another place: LSEF_VENV=.venv-other bash ..." >&2
+            exit 2
+        fi
+    elif ! "$python" -m venv "$VENV"; then  # also repairs one whose making was interrupted
+        echo "error: $python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2
+        exit 2
+    fi
+    echo "== environment: installing requirements/$1.txt into $VENV ($("$VENV/bin/python" --version))"
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r "requirements/$1.txt"
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
     printf '%s\n' "$wanted" > "$stamp.partial"

@@ -8,8 +8,8 @@ source tools/environment.sh
 make_environment tests
 
 echo '== ruff'
-"$VENV/bin/ruff" check .
+"$VENV/bin/python" -m ruff check .
 echo '== mypy'
-"$VENV/bin/mypy"
+"$VENV/bin/python" -m mypy
 echo '== pytest'
 exec env OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" "$VENV/bin/python" -m pytest "$@"
