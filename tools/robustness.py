@@ -8,7 +8,9 @@ apply_repairs()  # first: bases of a config file resolve before its custom_impor
 
 from mmengine.config import DictAction  # noqa: E402
 
-from lsef_plugins.engine import launch, robustness  # noqa: E402
+from lsef_plugins.compat.checkpoint_errors import CheckpointError  # noqa: E402
+from lsef_plugins.compat.whole_checkpoints import NotWrittenError  # noqa: E402
+from lsef_plugins.engine import robustness  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -28,7 +30,7 @@ def main(argv=None) -> None:
     try:
         robustness.measure(args.config, args.checkpoint, args.kinds, args.severities, args.out, args.work_dir,
                            args.cfg_options)
-    except (launch.LaunchError, ValueError) as error:
+    except (ValueError, CheckpointError, NotWrittenError) as error:  # LaunchError is a ValueError
         sys.exit(f'error: {error}')
 
 
