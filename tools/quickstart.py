@@ -53,7 +53,7 @@ def main(argv=None) -> int:
         found = work_dir / 'robustness.json'
         run('tools/robustness.py', str(config), str(newest(work_dir)), '--severities', str(args.severity),
             '--work-dir', str(work_dir), '--out', str(found), '--cfg-options', *options)
-        results[name] = json.loads(found.read_text(encoding='utf-8'))['conditions']
+        results[name] = of_severity(json.loads(found.read_text(encoding='utf-8'))['conditions'], args.severity)
     step(6, 'a picture of a decomposed clip', began)
     picture = out / 'decomposed_clip.png'
     run('tools/visualize_decomposition.py', str(a_telling_clip(data)), '--out', str(picture))
@@ -93,6 +93,11 @@ def train(config: Path, work_dir: Path, options: list, seed: int) -> None:
 def newest(work_dir: Path) -> Path:
     named = Path((work_dir / 'last_checkpoint').read_text(encoding='utf-8').strip())
     return work_dir / named.name
+
+
+def of_severity(conditions: dict, severity: int) -> dict:
+    """Without what earlier starts measured at other severities."""
+    return {name: found for name, found in conditions.items() if name == 'clean' or name.endswith(f'/{severity}')}
 
 
 def a_telling_clip(data: Path) -> Path:
