@@ -69,10 +69,11 @@ RANDOM_VALIDATION = [
     {'type': 'DecordDecode'}, {'type': 'Resize', 'scale': (32, 32), 'keep_ratio': False},
     {'type': 'Flip', 'flip_ratio': 0.5}, {'type': 'FormatShape', 'input_format': 'NCTHW'},
     {'type': 'PackActionInputs'}]
+WITH_NECK = {'model': {'neck': {'type': 'LSEFNeck', 'aux_loss': {'rank': 0.1}}}}
 CASES = {  # changes of the config, options, last checkpoint, checkpoint in the middle
     'workers, no seed': ({'num_workers': 2, 'randomness': {'seed': None}}, [], 'epoch_2.pth', 'epoch_1.pth'),
-    'workers of one epoch, ema, amp': (
-        {'num_workers': 2, 'train_dataloader': {'persistent_workers': False},
+    'LSEFNeck, workers of one epoch, ema, amp': (
+        {**WITH_NECK, 'num_workers': 2, 'train_dataloader': {'persistent_workers': False},
          'custom_hooks': [{'type': 'EMAHook'}]}, ['--amp'], 'epoch_2.pth', 'epoch_1.pth'),
     'no workers, validation draws': (
         {'val_dataloader': {'dataset': {'pipeline': RANDOM_VALIDATION}}}, [], 'epoch_2.pth', 'epoch_1.pth'),
@@ -299,7 +300,7 @@ def shell(script, *arguments, **variables):
 
 
 def test_two_processes_train_resume_and_test_on_the_cpu(config, tmp_path):
-    path = config(num_workers=1)
+    path = config(num_workers=1, **WITH_NECK)
     done = shell('dist_train.sh', path, 2, '--work-dir', tmp_path / 'straight')
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(torch.load(tmp_path / 'straight' / 'epoch_2.pth')['random_state']['ranks']) == 2
