@@ -42,12 +42,13 @@ def imports_of(path: Path):
 def test_every_way_to_write_an_import_is_seen(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), 'ROOT', tmp_path)
     (tmp_path / 'functional').mkdir()
-    for text, name in (('import lsef_plugins.models', 'lsef_plugins.models'), ('from .. import models', 'lsef_plugins.models'),
+    for text, name in (('import lsef_plugins.models', 'lsef_plugins.models'),
+                       ('from .. import models', 'lsef_plugins.models'),
                        ('from lsef_plugins import models', 'lsef_plugins.models'),
                        ('from ..models.sites import Site', 'lsef_plugins.models.sites'),
                        ('from . import rank', 'lsef_plugins.functional.rank')):
         (tmp_path / 'functional' / 'new.py').write_text(f'def f():\n    {text}\n')
-        assert [found for found, _ in imports_of(tmp_path / 'functional' / 'new.py')][0].endswith(name), text
+        assert [found for found, _ in imports_of(tmp_path / 'functional' / 'new.py')][0] == name, text
 
 
 def room(path: Path) -> str:
