@@ -7,9 +7,11 @@ Every step leaves its result on disk and is skipped when it is there: a second s
 """
 import argparse
 import collections
+import hashlib
 import json
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -18,46 +20,56 @@ from pathlib import Path
 # What is shown of the tools' output; all of it is in the log files of the work_dir.
 TELLING = re.compile(r'Epoch\(train|^\[\d+/|\d+ clips|complete|--resume|reused|error:|wrote|^event')
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = {
-    'SlowOnly-R18': 'slowonly-r18-w16_1xb16-16x2x1-20e_synthetic-faces-rgb.py',
-    '+ LSEFNeck': 'lsef_slowonly-r18-w16_1xb16-16x2x1-20e_synthetic-faces-rgb.py',
-}
+CONFIGS = ROOT / 'mmaction_configs' / 'synthetic_faces'
+# Two stock recognizers: without temporal convolutions (each frame is seen alone, as in TSN) and with.
+BACKBONES = {'framewise': 'framewise-r18-w16_1xb16-16x2x1-20e_synthetic-faces-rgb.py',
+             'slowonly': 'slowonly-r18-w16_1xb16-16x2x1-20e_synthetic-faces-rgb.py'}
+METRICS = {'WAR': 'acc/war', 'UAR': 'acc/uar'}
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--preset', default='default', help='of the embedded data set (default: %(default)s)')
+    parser.add_argument('--backbone', default='framewise', choices=BACKBONES, help='(default: %(default)s)')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of the trainings; several: mean and spread')
+    parser.add_argument('--severity', type=int, default=3, help='of the corruptions, 1 to 5 (default: %(default)s)')
+    parser.add_argument('--epochs', type=int, help="of training (default: the config's)")
     parser.add_argument('--data', default='data/synthetic_faces', help='folder of the data set')
     parser.add_argument('--out', default='work_dirs/quickstart', help='folder of the results')
-    parser.add_argument('--epochs', type=int, help="of training (default: the config's)")
-    parser.add_argument('--seed', type=int, default=0, help='of the trainings (default: %(default)s)')
-    parser.add_argument('--severity', type=int, default=3, help='of the corruptions, 1 to 5 (default: %(default)s)')
     return parser.parse_args(argv)
 
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    began = time.monotonic()
+    progress = Progress(2 + 4 * len(args.seeds))
     out = Path(args.out)
-    step(1, 'the embedded data set', began)
+    progress.step('the embedded data set')
     run('tools/generate_synthetic.py', '--preset', args.preset, '--out', args.data)
     data = Path(args.data) / args.preset
-    results = {}
-    for number, (name, file) in enumerate(CONFIGS.items()):
-        config = ROOT / 'mmaction_configs' / 'synthetic_faces' / file
-        options = settings(args, data)
-        work_dir = out / f'{args.preset}-seed{args.seed}' / config.stem
-        step(2 + 2 * number, f'training {name} (log and checkpoints: {work_dir})', began)
-        train(config, work_dir, options, args.seed)
-        step(3 + 2 * number, f'testing {name} on clean and corrupted clips', began)
-        found = work_dir / 'robustness.json'
-        run('tools/robustness.py', str(config), str(newest(work_dir)), '--severities', str(args.severity),
-            '--work-dir', str(work_dir), '--out', str(found), '--cfg-options', *options)
-        results[name] = of_severity(json.loads(found.read_text(encoding='utf-8'))['conditions'], args.severity)
-    step(6, 'a picture of a decomposed clip', began)
+    plain = BACKBONES[args.backbone]
+    configs = {args.backbone: CONFIGS / plain, f'{args.backbone} + LSEFNeck': CONFIGS / f'lsef_{plain}'}
+    results: dict = {name: [] for name in configs}
+    for seed in args.seeds:
+        for name, config in configs.items():
+            work_dir = out / args.preset / f'seed{seed}' / config.stem
+            progress.step(f'training {name}, seed {seed} (log and checkpoints: {work_dir})')
+            options = settings(args, data)
+            train(config, work_dir, options, seed, data)
+            progress.step(f'testing {name}, seed {seed}, on clean and corrupted clips')
+            found = work_dir / 'robustness.json'
+            run('tools/robustness.py', str(config), str(newest(work_dir)), '--severities', str(args.severity),
+                '--work-dir', str(work_dir), '--out', str(found), '--cfg-options', *options)
+            conditions = json.loads(found.read_text(encoding='utf-8'))['conditions']
+            results[name].append(of_severity(conditions, args.severity))
+    progress.step('a picture of a decomposed clip')
     picture = out / 'decomposed_clip.png'
     run('tools/visualize_decomposition.py', str(a_telling_clip(data)), '--out', str(picture))
-    report(results, out, picture, began)
+    table = table_of(results)
+    write(out / 'results.md', table + '\n')
+    note = ('one seed, so differences of a few points mean nothing; docs/results.md has five.' if len(args.seeds) == 1
+            else 'mean and standard deviation over seeds; the last columns are paired differences.')
+    print(f'\n{table}\n\nPer cent; {note}\nTable: {out / "results.md"}\nPicture: {picture}\n'
+          f'Time: {progress.seconds():.0f} s', flush=True)
     return 0
 
 
@@ -72,9 +84,9 @@ def settings(args: argparse.Namespace, data: Path) -> list:
     return options
 
 
-def train(config: Path, work_dir: Path, options: list, seed: int) -> None:
+def train(config: Path, work_dir: Path, options: list, seed: int, data: Path) -> None:
     """Trains, or goes on with, or finds done what these settings ask for."""
-    wanted = json.dumps([config.name, [str(option) for option in options], seed])
+    wanted = json.dumps([config.name, [str(option) for option in options], seed, fingerprint(data)])
     done, began = work_dir / 'finished.json', work_dir / 'settings.json'
     if work_dir.exists() and (not began.is_file() or began.read_text(encoding='utf-8') != wanted):
         aside = work_dir.with_name(f'{work_dir.name}.{time.strftime("%Y%m%d-%H%M%S")}')
@@ -107,27 +119,36 @@ def a_telling_clip(data: Path) -> Path:
     return data / 'videos' / name
 
 
-def report(results: dict, out: Path, picture: Path, began: float) -> None:
+def fingerprint(data: Path) -> str:
+    """A hash of the configs and of the data set's own record: other ones are another experiment."""
+    digest = hashlib.blake2b(digest_size=16)
+    meta = data / 'meta.json'
+    for path in [*sorted(CONFIGS.parent.rglob('*.py')), *([meta] if meta.is_file() else [])]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def table_of(results: dict) -> str:
+    """Markdown: one row a condition, WAR and UAR of each recognizer, and the difference the neck makes."""
     names = list(results)
-    conditions = list(results[names[0]])
+    conditions = list(results[names[0]][0])
     corrupted = [condition for condition in conditions if condition != 'clean']
-    lines = ['| | ' + ' | '.join(f'{name}: WAR | {name}: UAR' for name in names) + ' |',
-             '|---|' + '---:|' * (2 * len(names))]
-
-    def row(title, chosen):
-        cells = [f'{100 * sum(results[name][c][f"acc/{m}"] for c in chosen) / len(chosen):.1f}'
-                 for name in names for m in ('war', 'uar')]
+    heads = [f'{name}: {metric}' for name in names for metric in METRICS] + [f'difference: {m}' for m in METRICS]
+    lines = ['| | ' + ' | '.join(heads) + ' |', '|---|' + '---:|' * len(heads)]
+    rows = [('clean', ['clean']), ('**corrupted, mean**', corrupted)]
+    rows += [(c.replace('_', ' ').replace('/', ', severity '), [c]) for c in corrupted]
+    for title, chosen in rows:
+        values = {(name, metric): [100 * statistics.fmean(found[c][key] for c in chosen) for found in results[name]]
+                  for name in names for metric, key in METRICS.items()}
+        cells = [cell(values[name, metric]) for name in names for metric in METRICS]
+        cells += [cell([b - a for a, b in zip(values[names[0], m], values[names[1], m])], '+') for m in METRICS]
         lines.append(f'| {title} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines)
 
-    row('clean', ['clean'])
-    row('**corrupted, mean**', corrupted)
-    for condition in corrupted:
-        row(condition.replace('_', ' ').replace('/', ', severity '), [condition])
-    table = '\n'.join(lines)
-    write(out / 'results.md', table + '\n')
-    print(f'\n{table}\n\nPer cent; one seed, so differences of a few points mean nothing (docs/results.md has more '
-          f'seeds).\nTable: {out / "results.md"}\nPicture: {picture}\nTime: {time.monotonic() - began:.0f} s',
-          flush=True)
+
+def cell(values: list, sign: str = '') -> str:
+    spread = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
+    return f'{statistics.fmean(values):{sign}.1f}{spread}'
 
 
 def write(path: Path, text: str) -> None:
@@ -136,9 +157,19 @@ def write(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def step(number: int, what: str, began: float) -> None:
-    width = shutil.get_terminal_size((80, 20)).columns
-    print(f'\n{"-" * min(width, 80)}\n[{number}/6] {what}   ({time.monotonic() - began:.0f} s)', flush=True)
+class Progress:
+    """Numbered steps, with the time since the start."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.done, self.began = steps, 0, time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def step(self, what: str) -> None:
+        self.done += 1
+        width = min(shutil.get_terminal_size((80, 20)).columns, 80)
+        print(f'\n{"-" * width}\n[{self.done}/{self.steps}] {what}   ({self.seconds():.0f} s)', flush=True)
 
 
 def run(tool: str, *arguments: str) -> None:

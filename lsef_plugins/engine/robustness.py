@@ -17,6 +17,7 @@ from typing import Any, Optional
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ..version import __version__
 from . import launch
 
 CLEAN = 'clean'
@@ -84,15 +85,17 @@ def name_of(condition: Optional[tuple[str, int]]) -> str:
 
 
 def fingerprint_of(cfg: Config, checkpoint: str) -> str:
-    """A hash of the settings that decide what is measured and of the weights' file."""
+    """A hash of what decides the figures: settings, version, weights, and the list of clips."""
     parts = {key: cfg.get(key) for key in ('model', 'test_dataloader', 'test_evaluator', 'test_cfg')}
-    digest = hashlib.blake2b(repr(parts).encode('utf-8'), digest_size=16)
-    if os.path.isfile(checkpoint):
-        with open(checkpoint, 'rb') as file:
-            for block in iter(lambda: file.read(1 << 20), b''):
-                digest.update(block)
-    else:
-        digest.update(checkpoint.encode('utf-8'))
+    digest = hashlib.blake2b(repr((__version__, parts)).encode('utf-8'), digest_size=16)
+    dataset = cfg.test_dataloader.dataset
+    listed = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    for path in (checkpoint, listed):
+        digest.update(str(path).encode('utf-8'))
+        if os.path.isfile(path):
+            with open(path, 'rb') as file:
+                for block in iter(lambda: file.read(1 << 20), b''):
+                    digest.update(block)
     return digest.hexdigest()
 
 

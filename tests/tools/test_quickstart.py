@@ -16,6 +16,15 @@ def quickstart(folder, *options):
     return done
 
 
+def load():
+    sys.path.insert(0, str(ROOT / 'tools'))
+    try:
+        import quickstart
+    finally:
+        sys.path.pop(0)
+    return quickstart
+
+
 @pytest.mark.slow
 def test_the_quick_start_ends_with_a_table_and_reuses_what_is_there(tmp_path):
     first = quickstart(tmp_path)
@@ -24,7 +33,7 @@ def test_the_quick_start_ends_with_a_table_and_reuses_what_is_there(tmp_path):
     assert table.strip() in first.stdout
     rows = [line for line in table.splitlines() if line.startswith('| ') and '---' not in line]
     assert [row.split('|')[1].strip() for row in rows[1:3]] == ['clean', '**corrupted, mean**'] and len(rows) == 8
-    assert all(0 <= float(cell) <= 100 for row in rows[1:] for cell in row.split('|')[2:-1])
+    assert all(0 <= float(cell) <= 100 for row in rows[1:] for cell in row.split('|')[2:6])
     assert (tmp_path / 'out' / 'decomposed_clip.png').stat().st_size > 20_000
     assert first.stdout.count('Epoch(train)') >= 2
 
@@ -42,11 +51,7 @@ def test_the_quick_start_ends_with_a_table_and_reuses_what_is_there(tmp_path):
 
 
 def test_other_settings_keep_the_old_training_aside(tmp_path):
-    sys.path.insert(0, str(ROOT / 'tools'))
-    try:
-        import quickstart as module
-    finally:
-        sys.path.pop(0)
+    module = load()
     work_dir = tmp_path / 'training'
     work_dir.mkdir()
     (work_dir / 'settings.json').write_text('others')
@@ -54,10 +59,25 @@ def test_other_settings_keep_the_old_training_aside(tmp_path):
     calls = []
     module.run, run = (lambda *arguments: calls.append(arguments)), module.run
     try:
-        module.train(Path('config.py'), work_dir, ['a=1'], 0)
-        module.train(Path('config.py'), work_dir, ['a=1'], 0)
+        module.train(Path('config.py'), work_dir, ['a=1'], 0, tmp_path)
+        module.train(Path('config.py'), work_dir, ['a=1'], 0, tmp_path)
     finally:
         module.run = run
     aside = [path for path in tmp_path.iterdir() if path.name.startswith('training.')]
     assert len(aside) == 1 and (aside[0] / 'epoch_1.pth').read_text() == 'weights'
     assert len(calls) == 1 and calls[0][0] == 'tools/train.py'
+
+
+def test_several_seeds_give_mean_spread_and_paired_difference(tmp_path):
+    module = load()
+    plain = [{'clean': {'acc/war': 0.2, 'acc/uar': 0.1}, 'a/3': {'acc/war': 0.1, 'acc/uar': 0.0},
+              'b/3': {'acc/war': 0.3, 'acc/uar': 0.2}},
+             {'clean': {'acc/war': 0.4, 'acc/uar': 0.3}, 'a/3': {'acc/war': 0.1, 'acc/uar': 0.0},
+              'b/3': {'acc/war': 0.3, 'acc/uar': 0.2}}]
+    better = [{name: {key: value + 0.05 for key, value in found.items()} for name, found in seed.items()}
+              for seed in plain]
+    rows = [[part.strip() for part in line.split('|')[1:-1]]
+            for line in module.table_of({'stock': plain, 'neck': better}).splitlines()]
+    assert rows[2] == ['clean', '30.0 ± 14.1', '20.0 ± 14.1', '35.0 ± 14.1', '25.0 ± 14.1', '+5.0 ± 0.0', '+5.0 ± 0.0']
+    assert rows[3][:3] == ['**corrupted, mean**', '20.0 ± 0.0', '10.0 ± 0.0']
+    assert rows[4][0] == 'a, severity 3'

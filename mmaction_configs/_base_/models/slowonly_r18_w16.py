@@ -1,4 +1,5 @@
-# SlowOnly-R18 with 16 base channels: a stock recognizer small enough to train on a CPU. Time is kept to the head.
+# SlowOnly-R18 with 16 base channels: a stock recognizer small enough to train on a CPU. Temporal convolutions in the last two
+# stages; time is kept to the head.
 model = dict(
     type='Recognizer3D',
     backbone=dict(
