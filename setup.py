@@ -20,6 +20,8 @@ setup(
     # importlib_metadata is imported by mmaction2 1.2.0 without being declared there.
     install_requires=['torch>=2.1', 'einops>=0.6', 'numpy', 'importlib_metadata'],
     extras_require={
+        # Reading and drawing clips without OpenMMLab: lsef_plugins.visualization, lsef_plugins.datasets.synthetic.
+        'viz': ['opencv-python', 'matplotlib'],
         # mmcv-lite and mmcv share one import name: only those who have neither want this extra.
         'mmaction': ['mmaction2>=1.2', 'mmengine>=0.10.3', 'mmcv-lite>=2.1,<2.2'],
     },

@@ -10,6 +10,6 @@ fi
 CONFIG=$1
 CHECKPOINT=$2
 GPUS=$3
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(CDPATH= cd "$(dirname "$0")" && pwd)
 source "$here/launcher.sh"
 launch "$GPUS" "$here/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "${@:4}"

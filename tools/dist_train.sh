@@ -9,6 +9,6 @@ if [ $# -lt 2 ]; then
 fi
 CONFIG=$1
 GPUS=$2
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(CDPATH= cd "$(dirname "$0")" && pwd)
 source "$here/launcher.sh"
 launch "$GPUS" "$here/train.py" "$CONFIG" --launcher pytorch "${@:3}"

@@ -22,8 +22,8 @@ TELLING = re.compile(r'Epoch\(train|^\[\d+/|\d+ clips|complete|--resume|reused|e
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / 'mmaction_configs' / 'synthetic_faces'
 # Two stock recognizers: without temporal convolutions (each frame is seen alone, as in TSN) and with.
-BACKBONES = {'framewise': 'framewise-r18-w16_1xb16-16x2x1-20e_synthetic-faces-rgb.py',
-             'slowonly': 'slowonly-r18-w16_1xb16-16x2x1-20e_synthetic-faces-rgb.py'}
+BACKBONES = {'framewise': 'framewise-r18-w16_1xb16-16x2x1-12e_synthetic-faces-rgb.py',
+             'slowonly': 'slowonly-r18-w16_1xb16-16x2x1-12e_synthetic-faces-rgb.py'}
 METRICS = {'WAR': 'acc/war', 'UAR': 'acc/uar'}
 
 

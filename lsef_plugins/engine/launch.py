@@ -61,11 +61,12 @@ def train(config: str, work_dir: Optional[str] = None, resume: Optional[str] = N
     if resume is not None:
         _resume(cfg, resume)
     hooks = list(cfg.get('custom_hooks') or [])
-    if not any(hook.get('type') == 'RandomStateHook' for hook in hooks if isinstance(hook, dict)):
+    if not any(getattr(hook.get('type'), '__name__', hook.get('type')) == 'RandomStateHook' for hook in hooks
+               if isinstance(hook, dict)):
         cfg.custom_hooks = [*hooks, {'type': 'RandomStateHook'}]
     if options:
         cfg.merge_from_dict(options)
-    runner = _build(cfg)
+    runner = build_runner(cfg)
     runner.train()
     return runner
 
@@ -111,7 +112,7 @@ def test(config: str, checkpoint: str, work_dir: Optional[str] = None, dump: Opt
                                    interval=interval)
     if options:
         cfg.merge_from_dict(options)
-    return _build(cfg).test()
+    return build_runner(cfg).test()
 
 
 def read_config(path: str, work_dir: Optional[str], launcher: str, options: Optional[dict]) -> Config:
@@ -189,5 +190,5 @@ def must_exist(checkpoint: str) -> None:
                           'its newest one in the text file last_checkpoint.')
 
 
-def _build(cfg: Config) -> Runner:
+def build_runner(cfg: Config) -> Runner:
     return Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)

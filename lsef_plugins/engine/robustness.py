@@ -63,7 +63,7 @@ def measure(config: str, checkpoint: str, kinds: Optional[Iterable[str]] = None,
     fingerprint = fingerprint_of(cfg, checkpoint)
     result: dict[str, Any] = {'config': config, 'checkpoint': checkpoint, 'fingerprint': fingerprint, 'conditions': {}}
     if out is not None and os.path.isfile(out):
-        known = json.loads(Path(out).read_text(encoding='utf-8'))
+        known = _read_results(out)
         if known.get('fingerprint') == fingerprint:
             result['conditions'] = known['conditions']
     missing = [condition for condition in conditions if name_of(condition) not in result['conditions']]
@@ -78,6 +78,14 @@ def measure(config: str, checkpoint: str, kinds: Optional[Iterable[str]] = None,
     if runner is not None:
         runner.call_hook('after_run')
     return result
+
+
+def _read_results(path: str) -> dict:
+    try:
+        return dict(json.loads(Path(path).read_text(encoding='utf-8')))
+    except ValueError as error:
+        raise launch.LaunchError(f'{path} is no file of results ({error}). Give --out another name, or delete it if it '
+                                 'may go.') from error
 
 
 def name_of(condition: Optional[tuple[str, int]]) -> str:
@@ -113,7 +121,7 @@ def write_whole(path: str, text: str) -> None:
 
 
 def _loaded_runner(cfg: Config) -> Runner:
-    runner = Runner.from_cfg(cfg)
+    runner = launch.build_runner(cfg)
     runner.call_hook('before_run')
     runner.load_or_resume()
     return runner

@@ -86,7 +86,7 @@ def stable_operator(
         start: what predicts a frame: ``local`` neighbours, or the clip's ``geometric_median`` (which does not
             depend on the order of the frames).
         slow_basis: number of slowest cosines the base may consist of, ``'dct'`` for t/2, None for no limit.
-        exact_gradient: let the gradient pass through the gates. For checking only: it explodes on
+        exact_gradient: let the gradient pass through the repair. For checking only: it explodes on
             degenerate clips.
 
     Raises:

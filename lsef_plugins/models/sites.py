@@ -92,13 +92,21 @@ def _before_another_neck(recognizer: nn.Module) -> Site:
     return Site('neck', 'in', FeatureMaps(), tuple(channels) if channels else None)
 
 
+def _no_segments(recognizer: nn.Module, num_segments: Optional[int]) -> None:
+    if num_segments is not None:
+        raise ValueError(f'num_segments={num_segments} is for Recognizer2D; the maps of this '
+                         f'{type(recognizer).__name__} have a time axis of their own. Leave it out.')
+
+
 def _maps(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    _no_segments(recognizer, num_segments)
     if getattr(recognizer, 'neck', None) is not None:
         return _before_another_neck(recognizer)
     return Site('cls_head', 'in', FeatureMaps(), _head_channels(recognizer))
 
 
 def _slowfast(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    _no_segments(recognizer, num_segments)
     backbone: Any = recognizer.backbone
     channels = (backbone.slow_path.feat_dim, backbone.fast_path.feat_dim)
     return Site('cls_head', 'in', FeatureMaps(), channels)

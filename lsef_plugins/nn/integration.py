@@ -12,7 +12,7 @@ from .dynamics import TransientPart
 
 
 def default_hidden_channels(channels: int) -> int:
-    """An eighth of the channels, between 8 and 32: at most 1 % of the parameters of an R50-class recognizer."""
+    """An eighth of the channels, between 8 and 32: about 1 % of the parameters of an R50-class recognizer."""
     return max(8, min(channels // 8, 32))
 
 

@@ -81,6 +81,12 @@ class LSEF(nn.Module):
                                                 transient=self.ddm is not None, **merge)
         self._told_nonfinite = False
 
+    def reset_identity(self) -> None:
+        """Output equal to input and thresholds at their start, whatever an initialiser did to the parameters."""
+        nn.init.zeros_(self.cim.out.weight)
+        if self.ddm is not None:
+            nn.init.zeros_(self.ddm.offset.weight)
+
     def forward(self, x: Tensor) -> Tensor:
         return self.run(x)[0]
 

@@ -221,7 +221,8 @@ def test_the_jacobian_stays_bounded_while_the_gap_closes(mode, bound, gap):
 def test_the_gradient_is_finite_and_bounded_at_degenerate_spectra(mode, spectrum):
     x, _ = planted(spectrum, d=6)
     norm = jacobian_norm(lambda z: stable(z, 2, mode), x)
-    assert norm < (3.0 if mode != 'hard' else 60)
+    # The largest seen over LAPACKs is 3.46 (five equal values, garrote); autograd through an SVD gives 5e7.
+    assert norm < (5.0 if mode != 'hard' else 60)
 
 
 # ---- errors and the guard of the range -----------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def test_crops_and_clips_are_never_mixed(name, make_family, wake):
     family = make_family(name)
     model = wake(family.build(NECK)).eval()
     seen = []
-    model.neck.register_forward_hook(lambda module, args, output: seen.append(output[0][0].detach()))
+    model.neck.register_forward_hook(lambda module, args, output: seen.append(output[0].detach()))
     data = family.batch(model, clips=1, crops=3)
     views, per_clip = data['inputs'], (family.shape[0] if name == 'tsm' else 1)
     with torch.no_grad():
@@ -72,7 +72,7 @@ def test_temporal_pooling_of_tsm_leaves_half_of_the_frames_of_each_clip(make_fam
     family = make_family('tsm')
     family.config.backbone.temporal_pool = family.config.cls_head.temporal_pool = True
     model, seen = family.build(NECK).eval(), []
-    model.neck.register_forward_hook(lambda module, args, output: seen.append(output[0][0].shape))
+    model.neck.register_forward_hook(lambda module, args, output: seen.append(output[0].shape))
     assert family.scores(model, clips=2).shape == (2, 7)
     assert seen[0][:3] == (2, 512, 4)
 
@@ -264,7 +264,7 @@ def test_a_site_among_frames_learns_their_number_from_the_neck(make_family):
     with pytest.raises(ValueError, match=r'cannot read \(16, 256, 2, 2\).*sizes=dict\(t=<frames of one clip>\)'):
         family.scores(family.build(neck))
     model, seen = family.build(dict(neck, num_segments=8)), []
-    model.neck.register_forward_hook(lambda module, args, output: seen.append(output[0][0].shape))
+    model.neck.register_forward_hook(lambda module, args, output: seen.append(output[0].shape))
     family.scores(model)
     assert seen[0][:3] == (2, 256, 8)
 
@@ -324,6 +324,6 @@ def test_another_number_of_views_than_in_training_is_told_where_the_head_cannot_
         family.scores(model, crops=3)
     told = family.build(dict(NECK, num_segments=5))
     seen = []
-    told.neck.register_forward_hook(lambda module, args, output: seen.append(output[0][0].shape))
+    told.neck.register_forward_hook(lambda module, args, output: seen.append(output[0].shape))
     family.scores(told, clips=1, crops=3)
     assert seen[0][:3] == (3, 512, 5)

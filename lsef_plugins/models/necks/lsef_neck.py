@@ -65,7 +65,7 @@ class LSEFNeck(SitedNeck):
         super().init_weights()
         if self.init_cfg is None:
             for stream in self.streams:
-                nn.init.zeros_(stream.cim.out.weight)
+                stream.reset_identity()
 
     def rewrite(self, maps: List[Tensor]) -> Tuple[List[Tensor], Losses]:
         outputs, collected = [], []

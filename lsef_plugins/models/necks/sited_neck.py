@@ -63,7 +63,9 @@ class SitedNeck(BaseModule):
 
     def _at_site(self, value: Any, **context: Any) -> Any:
         maps = self.layout.to_maps(value, training=self.training, **context)
-        maps, losses = self(tuple(maps))
+        # A lone map goes in as a tensor: reentrant activation checkpointing tracks no tensor inside a tuple.
+        changed, losses = self(maps[0] if len(maps) == 1 else tuple(maps))
+        maps = [changed] if len(maps) == 1 else changed
         self._reached = True
         if self._collecting:
             self._losses = losses
