@@ -23,8 +23,9 @@ class LSEFNeck(SitedNeck):
 
     Args:
         in_channels: channels of each feature map; by default those of the site.
-        num_segments: segments of *one* clip, for Recognizer2D with a head that does not know them (TSN) when
-            tests use several crops or another number of segments than training.
+        num_segments: segments of *one* clip, for Recognizer2D with a head that does not know them (TSN), when
+            several crops of it come at once. Training and test may need different ones: set it where they differ,
+            ``--cfg-options model.neck.num_segments=25``.
         site: place of your own: ``dict(module='backbone.layer3', side='out', layout='b c t h w', channels=256)``;
             ``layout`` is an einops pattern of the axes b c t h w, ``sizes`` gives lengths it cannot infer.
         rank, iterations, sem, ddm, cim, on_nonfinite: see :class:`lsef_plugins.nn.LSEF`; ``sem=False`` and so on
@@ -100,7 +101,7 @@ def _is_number(value: Any, kind: Any) -> bool:
 def check_channels(in_channels: Union[int, Sequence[int], None]) -> Tuple[int, ...]:
     if in_channels is None:
         raise ValueError("LSEFNeck needs in_channels: it takes them from the recognizer it is built in, and here there "
-                         "is none, or its head does not tell. Set neck=dict(type='LSEFNeck', in_channels=<channels of "
+                         "is none, or it has no cls_head yet, or its head does not tell. Set neck=dict(type='LSEFNeck', in_channels=<channels of "
                          'the feature map>).')
     channels = (in_channels, ) if isinstance(in_channels, int) else tuple(in_channels)
     if not channels or not all(isinstance(c, int) and c > 0 for c in channels):
