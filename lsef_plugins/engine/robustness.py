@@ -18,6 +18,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..version import __version__
+from ..visualization.writing import whole_file
 from . import launch
 
 CLEAN = 'clean'
@@ -74,7 +75,8 @@ def measure(config: str, checkpoint: str, kinds: Optional[Iterable[str]] = None,
         shown = ', '.join(f'{key} {value:.3f}' for key, value in metrics.items() if isinstance(value, float))
         print(f'[{index + 1}/{len(missing)}] {name_of(condition)}: {shown}', flush=True)
         if out is not None:
-            write_whole(out, json.dumps(result, indent=1))
+            with whole_file(out) as unfinished:
+                unfinished.write_text(json.dumps(result, indent=1), encoding='utf-8')
     if runner is not None:
         runner.call_hook('after_run')
     return result
@@ -105,19 +107,6 @@ def fingerprint_of(cfg: Config, checkpoint: str) -> str:
                 for block in iter(lambda: file.read(1 << 20), b''):
                     digest.update(block)
     return digest.hexdigest()
-
-
-def write_whole(path: str, text: str) -> None:
-    """Writes a text file under a temporary name beside it, then renames: whole or not at all."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f'.{target.name}.{os.getpid()}.partial')
-    try:
-        partial.write_text(text, encoding='utf-8')
-        os.replace(partial, target)
-    finally:
-        if partial.exists():
-            partial.unlink()
 
 
 def _loaded_runner(cfg: Config) -> Runner:
