@@ -1,5 +1,0 @@
-_base_ = [
-    './slowonly-r18-w16_1xb16-16x2x1-12e_synthetic-faces-rgb.py', '../_base_/lsef_neck.py'
-]
-
-model = dict(neck=_base_.lsef_neck)
