@@ -114,10 +114,12 @@ def of_severity(conditions: dict, severity: int) -> dict:
 
 
 def a_telling_clip(data: Path) -> Path:
-    """A validation clip of Surprise (a jaw drop on a tone that is not negative), else the first one."""
-    listed = [line.split() for line in (data / 'val.txt').read_text(encoding='utf-8').splitlines() if line.strip()]
-    name = next((name for name, label in listed if label == '4'), listed[0][0])
-    return data / 'videos' / name
+    """The first validation clip with a jaw drop, which nobody can miss; else the first one."""
+    from lsef_plugins.datasets.synthetic import load_truth
+    lines = (data / 'val.txt').read_text(encoding='utf-8').splitlines()
+    names = [line.rsplit(None, 1)[0] for line in lines if line.strip()]
+    truths = ((name, load_truth(data / 'truth' / Path(name).with_suffix('.npz'))) for name in names)
+    return data / 'videos' / next((name for name, truth in truths if truth.event == 'jaw_drop'), names[0])
 
 
 def fingerprint(data: Path) -> str:
