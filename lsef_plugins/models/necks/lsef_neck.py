@@ -101,9 +101,9 @@ def _is_number(value: Any, kind: Any) -> bool:
 def check_channels(in_channels: Union[int, Sequence[int], None]) -> Tuple[int, ...]:
     if in_channels is None:
         raise ValueError(
-            'LSEFNeck needs in_channels: it takes them from the recognizer it is built in, and here there is none, or it '
-            "has no cls_head yet, or its head does not tell. Set neck=dict(type='LSEFNeck', in_channels=<channels of the "
-            'feature map>).')
+            'LSEFNeck needs in_channels: it takes them from the recognizer it is built in, and here there is none, or '
+            "it has no cls_head yet, or its head does not tell. Set neck=dict(type='LSEFNeck', in_channels=<channels "
+            'of the feature map>).')
     channels = (in_channels, ) if isinstance(in_channels, int) else tuple(in_channels)
     if not channels or not all(isinstance(c, int) and c > 0 for c in channels):
         raise ValueError(f'in_channels is a positive integer, or one for each feature map, got {in_channels!r}.')
