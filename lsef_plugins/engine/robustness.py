@@ -65,8 +65,10 @@ def measure(config: str, checkpoint: str, kinds: Optional[Iterable[str]] = None,
     result: dict[str, Any] = {'config': config, 'checkpoint': checkpoint, 'fingerprint': fingerprint, 'conditions': {}}
     if out is not None and os.path.isfile(out):
         known = _read_results(out)
-        if known.get('fingerprint') == fingerprint:
-            result['conditions'] = known['conditions']
+        if known.get('fingerprint') != fingerprint:
+            raise launch.LaunchError(f'{out} holds results of {known.get("checkpoint")} or of other settings, which '
+                                     'are not overwritten. Give --out another name, or delete it if it may go.')
+        result['conditions'] = known['conditions']
     missing = [condition for condition in conditions if name_of(condition) not in result['conditions']]
     runner = _loaded_runner(cfg) if missing else None
     for index, condition in enumerate(missing):

@@ -75,12 +75,16 @@ class FramesOfClips:
     def _watch(self, frames: int, training: bool) -> None:
         if training:
             self.trained_segments = frames
-        elif self.trained_segments not in (None, frames) and not self._told:
+        elif not self._told and (frames != self.trained_segments if self.trained_segments
+                                 else frames % 10 == 0 or frames % 3 == 0):
+            # Without a training in this process only the usual numbers of crops, 3 and 10, raise a suspicion.
             self._told = True
+            before = (f'was trained with {self.trained_segments} segments per clip and now' if self.trained_segments
+                      else 'does not know the segments of one clip and')
             warnings.warn(
-                f'LSEFNeck was trained with {self.trained_segments} segments per clip and now gets {frames}, which '
-                'it takes for one clip. If these are several crops or clips of a video (TenCrop, ThreeCrop, '
-                "twice_sample), set neck=dict(type='LSEFNeck', num_segments=<segments of one clip>). (Said once.)",
+                f'LSEFNeck {before} gets {frames}, which it takes for one clip. If these are several crops or '
+                "clips of a video (TenCrop, ThreeCrop, twice_sample), set neck=dict(type='LSEFNeck', "
+                'num_segments=<segments of one clip>). (Said once.)',
                 stacklevel=2)
 
 

@@ -60,6 +60,16 @@ def test_conditions_are_measured_once_and_saved_one_by_one(trained, tmp_path, ca
     assert not [path for path in out.parent.iterdir() if path.name != out.name]
 
 
+def test_results_of_others_are_not_overwritten(trained, tmp_path):
+    out = tmp_path / 'found.json'
+    out.write_text(json.dumps(dict(fingerprint='other', checkpoint='theirs.pth', conditions={})))
+    with pytest.raises(LaunchError, match=r'found\.json holds results of theirs\.pth.*another name'):
+        robustness.measure(str(trained[0]), str(trained[1]), ['flicker'], [3], str(out), str(tmp_path / 'w'))
+    out.write_text('{half')
+    with pytest.raises(LaunchError, match='is no file of results'):
+        robustness.measure(str(trained[0]), str(trained[1]), ['flicker'], [3], str(out), str(tmp_path / 'w'))
+
+
 def test_other_weights_are_another_experiment(trained, tmp_path):
     config, weights = trained
     from lsef_plugins.engine.launch import read_config

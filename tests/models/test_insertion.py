@@ -322,6 +322,8 @@ def test_another_number_of_views_than_in_training_is_told_where_the_head_cannot_
     model(**family.batch(model, training=True), mode='loss')
     with pytest.warns(UserWarning, match=r'trained with 5 segments per clip and now gets 15.*num_segments'):
         family.scores(model, crops=3)
+    with pytest.warns(UserWarning, match=r'does not know the segments of one clip and gets 15'):
+        family.scores(family.build(NECK), crops=3)      # a test in a process of its own
     told = family.build(dict(NECK, num_segments=5))
     seen = []
     told.neck.register_forward_hook(lambda module, args, output: seen.append(output[0].shape))

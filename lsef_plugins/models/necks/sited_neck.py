@@ -58,8 +58,9 @@ class SitedNeck(BaseModule):
             where = f' at {self._module_name}' if self._module_name else ''
             raise ValueError(
                 f'{type(self).__name__}{where} was built for maps of {self.in_channels} channels and got {came} '
-                f'(shapes {[tuple(each.shape) for each in maps]}, axes b c t h w). Set in_channels='
-                f'{came[0] if len(came) == 1 else came} in its config.')
+                f'(shapes {[tuple(each.shape) for each in maps]}, axes b c t h w). Correct the number where it comes '
+                'from: the site in the neck\'s config (channels=), else in_channels given by hand, else in_channels of '
+                f'the head, which should be {came[0] if len(came) == 1 else came} then.')
 
     def _at_site(self, value: Any, **context: Any) -> Any:
         maps = self.layout.to_maps(value, training=self.training, **context)
