@@ -194,7 +194,7 @@ def test_options_reach_the_runner(train, config, tmp_path, monkeypatch):
         def train(self):
             pass
 
-    monkeypatch.setattr(launch, '_build', lambda cfg: seen.append(cfg) or Runner())
+    monkeypatch.setattr(launch, 'build_runner', lambda cfg: seen.append(cfg) or Runner())
     path = config(text='\nauto_scale_lr = dict(enable=False, base_batch_size=8)\n')
     monkeypatch.chdir(tmp_path)
     train([path, '--work-dir', 'here', '--amp', '--no-validate', '--auto-scale-lr', '--seed', '7',
