@@ -8,8 +8,10 @@ import functools
 import inspect
 from typing import Any, Dict, Mapping, Optional, Tuple
 
+import torch
 from mmaction.models.recognizers import RecognizerOmni
 from mmaction.models.recognizers.base import BaseRecognizer
+from mmengine.logging import MMLogger
 from torch import nn
 
 from lsef_plugins.registry import MODELS
@@ -18,6 +20,7 @@ from .necks.lsef_neck import neck_options
 from .necks.sited_neck import SitedNeck
 from .sites import find_site
 
+ENTRANCE = {'in': 'entrance', 'out': 'exit'}
 MARK = '_lsef_plugins_accepts_sited_necks'
 
 
@@ -99,13 +102,16 @@ def insert_neck(recognizer: Any, config: Mapping[str, Any]) -> SitedNeck:
                 f"LSEFNeck was given in_channels={given} by hand, but the maps at {site.module!r} of this "
                 f'{type(recognizer).__name__} have {site.channels} channels. Leave in_channels out: the bare line '
                 'takes them from the recognizer.')
-    neck = MODELS.build(config)
+    with torch.random.fork_rng(devices=[]):     # the same seed makes the same backbone with and without the neck
+        neck = MODELS.build(config)
     if getattr(recognizer, 'neck', None) is not None:
         recognizer.neck.lsef = neck
     else:
         recognizer.neck = neck
         _move_behind(recognizer, 'cls_head')
     neck.place(recognizer, site)
+    MMLogger.get_current_instance().info(f'{type(neck).__name__} sits at the {ENTRANCE[site.side]} of {site.module} in '
+                                         f'{type(recognizer).__name__}: maps of {neck.in_channels} channels.')
     return neck
 
 

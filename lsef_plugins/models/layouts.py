@@ -9,6 +9,7 @@ import re
 import warnings
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
+import torch
 from einops import EinopsError, rearrange
 from torch import Tensor
 
@@ -16,7 +17,14 @@ AXES = ('b', 'c', 't', 'h', 'w')
 
 
 class FeatureMaps:
-    """A map ``(b, c, t, h, w)``, or a tuple of them: what Recognizer3D hands to its head, or to TPN."""
+    """A map ``(b, c, t, h, w)``, or a tuple of them: what Recognizer3D hands to its head, or to TPN.
+
+    ``segments``: the frames of *one* clip where a map may hold several clips, one behind the other: Recognizer2D
+    hands TPN crops x segments as one time axis.
+    """
+
+    def __init__(self, segments: Optional[int] = None) -> None:
+        self.segments = segments
 
     def to_maps(self, value: Any, **context: Any) -> List[Tensor]:
         maps = [value] if isinstance(value, Tensor) else list(value)
@@ -25,13 +33,72 @@ class FeatureMaps:
                 came = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
                 raise ValueError(
                     f'LSEFNeck expected feature maps (b, c, t, h, w) here, got {came}: this backbone has given up '
-                    'its time axis before this site. Name a module that still has one, for example '
-                    "neck=dict(type='LSEFNeck', site=dict(module='backbone.layer3', side='out', "
-                    "layout='b c t h w', channels=256)).")
-        return maps
+                    'its time axis before this site. Name a module that still has one, in the manner of '
+                    "neck=dict(type='LSEFNeck', site=dict(module='backbone.<layer>', side='out', "
+                    "layout='b c t h w', channels=<channels>)).")
+        if not self.segments:
+            return maps
+        for each in maps:
+            if each.shape[2] % self.segments:
+                raise ValueError(f'LSEFNeck was told that a clip has {self.segments} segments, but a map of '
+                                 f'{each.shape[2]} frames came, which is no multiple. Correct num_segments.')
+        return [rearrange(each, 'b c (k t) h w -> (b k) c t h w', t=self.segments) for each in maps]
 
     def from_maps(self, value: Any, maps: Sequence[Tensor]) -> Any:
+        if self.segments:
+            stock = [value] if isinstance(value, Tensor) else value
+            maps = [rearrange(each, '(b k) c t h w -> b c (k t) h w', k=old.shape[2] // self.segments)
+                    for each, old in zip(maps, stock)]
         return maps[0] if isinstance(value, Tensor) else type(value)(maps)
+
+
+class MapAndToken:
+    """``(..., [map, class token])``, as MViT hands to its head, which reads the token of the last stage alone.
+
+    The token ``(b, c)`` takes the map's mean change. Without a class token the last stage is a map.
+    """
+
+    def to_maps(self, value: Any, **context: Any) -> List[Tensor]:
+        if not isinstance(value, (tuple, list)) or not value:
+            raise ValueError('LSEFNeck expected the stages (..., [map, class token]) of MViT, got '
+                             f'{type(value).__name__}. Name a module with site=dict(module=..., side=..., layout=...).')
+        last = value[-1]
+        return [last if isinstance(last, Tensor) else last[0]]
+
+    def from_maps(self, value: Any, maps: Sequence[Tensor]) -> Any:
+        last = value[-1]
+        if isinstance(last, Tensor):
+            return (*value[:-1], maps[0])
+        old, token = last
+        return (*value[:-1], [maps[0], token + (maps[0] - old).mean((2, 3, 4)).to(token.dtype)])
+
+
+class Persons:
+    """``(b, m, c, t, v)``, as a graph network hands to its head: each person is a clip whose joints are positions."""
+
+    def to_maps(self, value: Tensor, **context: Any) -> List[Tensor]:
+        if not isinstance(value, Tensor) or value.dim() != 5:
+            came = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f'LSEFNeck expected the joints (b, m, c, t, v) of m persons, got {came}. Name a module '
+                             'with site=dict(module=..., side=..., layout=...).')
+        return [rearrange(value, 'b m c t v -> (b m) c t v 1')]
+
+    def from_maps(self, value: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        return maps[0].reshape(value.shape)
+
+
+class VideosAndImages:
+    """Videos ``(b, c, t, h, w)`` or images ``(b, c, h, w)`` of RecognizerOmni; an image has no time and passes."""
+
+    def to_maps(self, value: Any, **context: Any) -> List[Tensor]:
+        if not isinstance(value, Tensor) or value.dim() not in (4, 5):
+            came = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError('LSEFNeck expected videos (b, c, t, h, w) or images (b, c, h, w) of RecognizerOmni, got '
+                             f'{came}. Name a module with site=dict(module=..., side=..., layout=...).')
+        return [value] if value.dim() == 5 else []
+
+    def from_maps(self, value: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        return maps[0] if maps else value
 
 
 class FramesOfClips:
@@ -92,24 +159,36 @@ class PatternLayout:
     """An einops pattern of the user's, such as ``'(b t) c h w'`` or ``'b (t h w) c'``.
 
     The axes are ``b c t h w``; ``h`` and ``w`` may be absent, ``b``, ``c`` and ``t`` may not. ``sizes`` gives the
-    lengths einops cannot infer, for example ``dict(t=8, h=14)``.
+    lengths einops cannot infer, for example ``dict(t=8, h=14)``. ``class_tokens`` tokens stand before the patches,
+    on the axis that holds ``h`` (or ``t``): they pass unchanged.
     """
 
-    def __init__(self, pattern: str, sizes: Optional[Mapping[str, int]] = None) -> None:
+    def __init__(self, pattern: str, sizes: Optional[Mapping[str, int]] = None, class_tokens: int = 0) -> None:
         names = re.findall(r'[a-z]+', pattern)
         if sorted(set(names)) != sorted(names) or not {'b', 'c', 't'} <= set(names) <= set(AXES):
             raise ValueError(f'layout {pattern!r} must name the axes b, c and t, and h and w where they exist, once '
                              "each, as an einops pattern: '(b t) c h w', 'b (t h w) c', 'b c t h w'.")
+        if isinstance(class_tokens, bool) or not isinstance(class_tokens, int) or class_tokens < 0:
+            raise ValueError(f'class_tokens counts the tokens before the patches, an integer >= 0, '
+                             f'got {class_tokens!r}.')
         self.pattern = pattern
         self.target = ' '.join(name if name in names else '1' for name in AXES)
         self.sizes: Dict[str, int] = dict(sizes or {})
+        self.class_tokens = class_tokens
+        inner = 'h' if 'h' in names else 't'
+        groups = re.findall(r'\([^)]*\)|[a-z]+', pattern)
+        self.token_axis = next(axis for axis, group in enumerate(groups) if inner in re.findall('[a-z]+', group))
 
-    def to_maps(self, value: Any, num_segs: Optional[int] = None, **context: Any) -> List[Tensor]:
+    def to_maps(self, value: Any, **context: Any) -> List[Tensor]:
         self._check(value)
+        patches = value
+        if self.class_tokens:
+            patches = value.narrow(self.token_axis, self.class_tokens,
+                                   max(value.shape[self.token_axis] - self.class_tokens, 0))
         try:
-            return [rearrange(value, f'{self.pattern} -> {self.target}', **self.sizes)]
+            return [rearrange(patches, f'{self.pattern} -> {self.target}', **self.sizes)]
         except EinopsError as error:
-            raise ValueError(f'LSEFNeck cannot read {tuple(value.shape)} as layout {self.pattern!r} with sizes '
+            raise ValueError(f'LSEFNeck cannot read {tuple(patches.shape)} as layout {self.pattern!r} with sizes '
                              f'{self.sizes}. Correct layout= or sizes= in its site, for example '
                              f"layout='(b t) c h w', sizes=dict(t=<frames of one clip>).") from error
 
@@ -117,9 +196,16 @@ class PatternLayout:
         shape = dict(zip(AXES, maps[0].shape))
         # einops infers one length of each group; the others it is told.
         sizes = {name: shape[name] for name in re.findall(r'[a-z]+', self.pattern)}
-        return rearrange(maps[0], f'{self.target} -> {self.pattern}', **sizes)
+        patches = rearrange(maps[0], f'{self.target} -> {self.pattern}', **sizes)
+        if not self.class_tokens:
+            return patches
+        return torch.cat([value.narrow(self.token_axis, 0, self.class_tokens), patches], self.token_axis)
 
     def _check(self, value: Any) -> None:
         if not isinstance(value, Tensor):
             raise ValueError(f'LSEFNeck expected a tensor of layout {self.pattern!r} at its site, got '
                              f'{type(value).__name__}. Name a module that takes or returns one tensor.')
+        axes = len(re.findall(r'\([^)]*\)|[a-z]+', self.pattern))
+        if value.dim() != axes:
+            raise ValueError(f'LSEFNeck cannot read {tuple(value.shape)} as layout {self.pattern!r}, which has {axes} '
+                             'axes. Correct layout= in its site.')

@@ -9,10 +9,10 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 
 from torch import nn
 
-from .layouts import FeatureMaps, FramesOfClips, PatternLayout
+from .layouts import FeatureMaps, FramesOfClips, MapAndToken, PatternLayout, Persons, VideosAndImages
 
 SIDES = ('in', 'out')
-SITE_KEYS = {'module', 'side', 'layout', 'channels', 'sizes'}
+SITE_KEYS = {'module', 'side', 'layout', 'channels', 'sizes', 'class_tokens'}
 
 
 class Site(NamedTuple):
@@ -34,7 +34,8 @@ def find_site(recognizer: nn.Module, site: Optional[Mapping[str, Any]] = None,
         return _own_site(recognizer, site, num_segments)
     for table, module in ((BY_BACKBONE, getattr(recognizer, 'backbone', None)), (BY_RECOGNIZER, recognizer)):
         for cls in type(module).__mro__:
-            if cls.__name__ in table:
+            # The host's own: mmpretrain, timm and torchvision have a VisionTransformer and an MViT of images too.
+            if cls.__name__ in table and cls.__module__.split('.')[0] == 'mmaction':
                 return table[cls.__name__](recognizer, num_segments)
     raise _unknown(recognizer)
 
@@ -43,8 +44,8 @@ def _unknown(recognizer: nn.Module) -> ValueError:
     backbone = type(getattr(recognizer, 'backbone', None)).__name__
     return ValueError(
         f'LSEFNeck knows no place with a time axis in {type(recognizer).__name__} with backbone {backbone}. Ways out: '
-        "(1) name one yourself: neck=dict(type='LSEFNeck', site=dict(module='backbone.layer3', side='out', "
-        "layout='b c t h w', channels=256)), where layout is an einops pattern of b c t h w and module one of the "
+        "(1) name one yourself: neck=dict(type='LSEFNeck', site=dict(module='backbone.<layer>', side='out', "
+        "layout='b c t h w', channels=<channels>)), where layout is an einops pattern of b c t h w and module one of the "
         f'recognizer, such as {", ".join(_some_modules(recognizer))}; '
         '(2) use lsef_plugins.nn.LSEF inside your own backbone.')
 
@@ -77,7 +78,8 @@ def _own_site(recognizer: nn.Module, site: Mapping[str, Any], num_segments: Opti
     sizes = dict(site.get('sizes') or {})
     if num_segments and re.search(r'\([^)]*\bt\b[^)]*\)', layout):
         sizes.setdefault('t', num_segments)     # nothing else tells the length of an axis inside a group
-    return Site(site['module'], side, PatternLayout(layout, sizes), tuple(channels) if channels else None)
+    return Site(site['module'], side, PatternLayout(layout, sizes, site.get('class_tokens', 0)),
+                tuple(channels) if channels else None)
 
 
 def _head_channels(recognizer: nn.Module) -> Optional[Tuple[int, ...]]:
@@ -87,9 +89,9 @@ def _head_channels(recognizer: nn.Module) -> Optional[Tuple[int, ...]]:
     return (channels, ) if isinstance(channels, int) else tuple(channels)
 
 
-def _before_another_neck(recognizer: nn.Module) -> Site:
+def _before_another_neck(recognizer: nn.Module, segments: Optional[int] = None) -> Site:
     channels = getattr(recognizer.neck, 'in_channels', None)
-    return Site('neck', 'in', FeatureMaps(), tuple(channels) if channels else None)
+    return Site('neck', 'in', FeatureMaps(segments), tuple(channels) if channels else None)
 
 
 def _no_segments(recognizer: nn.Module, num_segments: Optional[int]) -> None:
@@ -113,22 +115,76 @@ def _slowfast(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
 
 
 def _frames(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    head, backbone = getattr(recognizer, 'cls_head', None), recognizer.backbone
+    told = num_segments or getattr(head, 'num_segments', None) or getattr(backbone, 'num_segments', None)
     if getattr(recognizer, 'neck', None) is not None:
-        return _before_another_neck(recognizer)
-    head = getattr(recognizer, 'cls_head', None)
-    told = num_segments or getattr(head, 'num_segments', None)
+        return _before_another_neck(recognizer, told)
     if told and getattr(head, 'is_shift', False) and getattr(head, 'temporal_pool', False):
         told = told // 2                        # TSM's temporal pooling leaves half of the frames
     return Site('cls_head', 'in', FramesOfClips(told), _head_channels(recognizer))
 
 
-def _none_yet(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
-    raise _unknown(recognizer)
+def _persons(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    _no_segments(recognizer, num_segments)
+    return Site('cls_head', 'in', Persons(), _head_channels(recognizer))
+
+
+def _audio(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    _no_segments(recognizer, num_segments)
+    return Site('cls_head', 'in', PatternLayout('b c t h'), _head_channels(recognizer))     # h: frequencies
+
+
+def _omni(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    _no_segments(recognizer, num_segments)
+    return Site('cls_head', 'in', VideosAndImages(), _head_channels(recognizer))
+
+
+def _mvit(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    _no_segments(recognizer, num_segments)
+    return Site('cls_head', 'in', MapAndToken(), _head_channels(recognizer))
+
+
+def _c3d(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    """C3D flattens its last maps, of one frame: those before them that still have four of sixteen."""
+    _no_segments(recognizer, num_segments)
+    backbone: Any = recognizer.backbone
+    return Site('backbone.conv4b', 'out', FeatureMaps(), (backbone.conv4b.out_channels, ))
+
+
+def _vision_transformer(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    """VideoMAE averages its tokens: rewrite what leaves the last block, ``b (t h w) c``."""
+    _no_segments(recognizer, num_segments)
+    backbone: Any = recognizer.backbone
+    if backbone.return_feat_map:
+        return _maps(recognizer, num_segments)
+    rows, columns = backbone.grid_size
+    layout = PatternLayout('b (t h) c', dict(t=backbone.pos_embed.shape[1] // (rows * columns)))
+    return Site(f'backbone.blocks.{len(backbone.blocks) - 1}', 'out', layout, (backbone.embed_dims, ))
+
+
+def _uniformer_v2(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    """UniFormerV2 hands over a class token: rewrite the patches that its last global block attends to."""
+    _no_segments(recognizer, num_segments)
+    transformer: Any = recognizer.backbone.transformer
+    layout = PatternLayout('h (b t) c', dict(t=transformer.T), class_tokens=1)
+    block = max(transformer.return_list)
+    return Site(f'backbone.transformer.resblocks.{block}', 'out', layout, (transformer.norm.normalized_shape[0], ))
+
+
+def _timesformer(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    """TimeSformer keeps the class token only: rewrite the patches that enter the last layer."""
+    _no_segments(recognizer, num_segments)
+    backbone: Any = recognizer.backbone
+    pattern = '(b t) h c' if backbone.attention_type == 'space_only' else 'b (h t) c'
+    layout = PatternLayout(pattern, dict(t=backbone.num_frames), class_tokens=1)
+    last = len(backbone.transformer_layers.layers) - 1
+    return Site(f'backbone.transformer_layers.layers.{last}', 'in', layout, (backbone.embed_dims, ))
 
 
 # Looked up by the names of a class and its bases, so that a user's subclass keeps its parent's site.
-# Backbones that pool time away, or hand over tokens, have no site of their own yet: better told than guessed.
 BY_BACKBONE: Dict[str, Callable[[nn.Module, Optional[int]], Site]] = dict(
-    ResNet3dSlowFast=_slowfast, C3D=_none_yet, MViT=_none_yet, TimeSformer=_none_yet, UniFormerV2=_none_yet,
-    VisionTransformer=_none_yet, RGBPoseConv3D=_none_yet)
-BY_RECOGNIZER: Dict[str, Callable[[nn.Module, Optional[int]], Site]] = dict(Recognizer2D=_frames, Recognizer3D=_maps)
+    ResNet3dSlowFast=_slowfast, C3D=_c3d, MViT=_mvit, TimeSformer=_timesformer, UniFormerV2=_uniformer_v2,
+    VisionTransformer=_vision_transformer)
+BY_RECOGNIZER: Dict[str, Callable[[nn.Module, Optional[int]], Site]] = dict(
+    Recognizer2D=_frames, Recognizer3D=_maps, MMRecognizer3D=_maps, RecognizerGCN=_persons, RecognizerAudio=_audio,
+    RecognizerOmni=_omni)

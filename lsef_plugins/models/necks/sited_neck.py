@@ -6,6 +6,7 @@ methods: a deep copy of the recognizer (EMA's) has hooks of its own, bound to it
 """
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -26,7 +27,7 @@ class SitedNeck(BaseModule):
         self.layout: Any = None
         self._module_name = ''
         self._collecting = False
-        self._losses: Losses = {}
+        self._collected: List[Losses] = []
         self._reached = True
 
     def rewrite(self, maps: List[Tensor]) -> Tuple[List[Tensor], Losses]:
@@ -64,12 +65,14 @@ class SitedNeck(BaseModule):
 
     def _at_site(self, value: Any, **context: Any) -> Any:
         maps = self.layout.to_maps(value, training=self.training, **context)
+        self._reached = True
+        if not maps:                            # an image of RecognizerOmni: no time, nothing to separate
+            return value
         # A lone map goes in as a tensor: reentrant activation checkpointing tracks no tensor inside a tuple.
         changed, losses = self(maps[0] if len(maps) == 1 else tuple(maps))
         maps = [changed] if len(maps) == 1 else changed
-        self._reached = True
         if self._collecting:
-            self._losses = losses
+            self._collected.append(losses)
         return self.layout.from_maps(value, maps)
 
     def _on_enter(self, module: nn.Module, args: Tuple, kwargs: Dict[str, Any]):
@@ -85,16 +88,23 @@ class SitedNeck(BaseModule):
 
     def _on_recognizer_enter(self, module: nn.Module, args: Tuple, kwargs: Dict[str, Any]) -> None:
         mode = kwargs.get('mode', args[2] if len(args) > 2 else 'tensor')
-        self._collecting, self._losses = mode == 'loss', {}
+        self._collecting, self._collected = mode == 'loss', []
         self._reached = mode not in ('loss', 'predict')     # features of an early stage need not come by
 
     def _on_recognizer_leave(self, module: nn.Module, args: Tuple, kwargs: Dict[str, Any], output: Any) -> Any:
-        losses, self._losses, self._collecting = self._losses, {}, False
+        collected, self._collected, self._collecting = self._collected, [], False
         if not self._reached:
             raise ValueError(
                 f'{type(self).__name__} was not reached: this {type(module).__name__} made its output without calling '
                 f'{self._module_name!r}. A head that calls self.forward(x) instead of self(x) goes past every hook: '
                 "call the module, or name one that is called with site=dict(module=..., side='out', layout=...).")
-        if losses and isinstance(output, dict):
-            return {**output, **losses}
+        if isinstance(output, dict) and any(collected):
+            return {**output, **_joined(collected)}
         return None
+
+
+def _joined(collected: List[Losses]) -> Losses:
+    """Losses of several sources in one step (RecognizerOmni) add up, as the host's do; plain figures are averaged."""
+    names = dict.fromkeys(name for losses in collected for name in losses)
+    values = {name: torch.stack([losses[name] for losses in collected if name in losses]) for name in names}
+    return {name: each.sum(0) if 'loss' in name else each.mean(0) for name, each in values.items()}
