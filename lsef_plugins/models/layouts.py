@@ -17,14 +17,7 @@ AXES = ('b', 'c', 't', 'h', 'w')
 
 
 class FeatureMaps:
-    """A map ``(b, c, t, h, w)``, or a tuple of them: what Recognizer3D hands to its head, or to TPN.
-
-    ``segments``: the frames of *one* clip where a map may hold several clips, one behind the other: Recognizer2D
-    hands TPN crops x segments as one time axis.
-    """
-
-    def __init__(self, segments: Optional[int] = None) -> None:
-        self.segments = segments
+    """A map ``(b, c, t, h, w)``, or a tuple of them: what Recognizer3D hands to its head, or to TPN."""
 
     def to_maps(self, value: Any, **context: Any) -> List[Tensor]:
         maps = [value] if isinstance(value, Tensor) else list(value)
@@ -36,19 +29,9 @@ class FeatureMaps:
                     'its time axis before this site. Name a module that still has one, in the manner of '
                     "neck=dict(type='LSEFNeck', site=dict(module='backbone.<layer>', side='out', "
                     "layout='b c t h w', channels=<channels>)).")
-        if not self.segments:
-            return maps
-        for each in maps:
-            if each.shape[2] % self.segments:
-                raise ValueError(f'LSEFNeck was told that a clip has {self.segments} segments, but a map of '
-                                 f'{each.shape[2]} frames came, which is no multiple. Correct num_segments.')
-        return [rearrange(each, 'b c (k t) h w -> (b k) c t h w', t=self.segments) for each in maps]
+        return maps
 
     def from_maps(self, value: Any, maps: Sequence[Tensor]) -> Any:
-        if self.segments:
-            stock = [value] if isinstance(value, Tensor) else value
-            maps = [rearrange(each, '(b k) c t h w -> b c (k t) h w', k=old.shape[2] // self.segments)
-                    for each, old in zip(maps, stock)]
         return maps[0] if isinstance(value, Tensor) else type(value)(maps)
 
 

@@ -45,8 +45,8 @@ def _unknown(recognizer: nn.Module) -> ValueError:
     return ValueError(
         f'LSEFNeck knows no place with a time axis in {type(recognizer).__name__} with backbone {backbone}. Ways out: '
         "(1) name one yourself: neck=dict(type='LSEFNeck', site=dict(module='backbone.<layer>', side='out', "
-        "layout='b c t h w', channels=<channels>)), where layout is an einops pattern of b c t h w and module one of the "
-        f'recognizer, such as {", ".join(_some_modules(recognizer))}; '
+        "layout='b c t h w', channels=<channels>)), where layout is an einops pattern of b c t h w and module one of "
+        f'the recognizer, such as {", ".join(_some_modules(recognizer))}; '
         '(2) use lsef_plugins.nn.LSEF inside your own backbone.')
 
 
@@ -89,9 +89,9 @@ def _head_channels(recognizer: nn.Module) -> Optional[Tuple[int, ...]]:
     return (channels, ) if isinstance(channels, int) else tuple(channels)
 
 
-def _before_another_neck(recognizer: nn.Module, segments: Optional[int] = None) -> Site:
+def _before_another_neck(recognizer: nn.Module) -> Site:
     channels = getattr(recognizer.neck, 'in_channels', None)
-    return Site('neck', 'in', FeatureMaps(segments), tuple(channels) if channels else None)
+    return Site('neck', 'in', FeatureMaps(), tuple(channels) if channels else None)
 
 
 def _no_segments(recognizer: nn.Module, num_segments: Optional[int]) -> None:
@@ -115,10 +115,10 @@ def _slowfast(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
 
 
 def _frames(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
+    if getattr(recognizer, 'neck', None) is not None:
+        return _before_another_neck(recognizer)
     head, backbone = getattr(recognizer, 'cls_head', None), recognizer.backbone
     told = num_segments or getattr(head, 'num_segments', None) or getattr(backbone, 'num_segments', None)
-    if getattr(recognizer, 'neck', None) is not None:
-        return _before_another_neck(recognizer, told)
     if told and getattr(head, 'is_shift', False) and getattr(head, 'temporal_pool', False):
         told = told // 2                        # TSM's temporal pooling leaves half of the frames
     return Site('cls_head', 'in', FramesOfClips(told), _head_channels(recognizer))

@@ -49,15 +49,39 @@ def test_every_neck_parameter_learns_within_two_steps(family, stock, plug_like):
     assert moved == {name for name, _ in lsef_of(plugged).named_parameters()}
 
 
-@pytest.mark.parametrize('name', ['slowonly', 'tsm'])
+@pytest.mark.parametrize('name', ['tsn', 'timesformer-divided', 'timesformer-joint', 'timesformer-space', 'videomae',
+                                  'uniformerv2'])
+def test_a_still_video_is_a_still_map_where_nothing_else_knows_of_time(name, make_family):
+    """A layout that takes places for moments would see movement in it."""
+    family = make_family(name)
+    model, seen = family.build(NECK).eval(), []
+    if name == 'videomae':                      # its positions count time: without them it has no notion of it
+        model.backbone.pos_embed.zero_()
+    model.neck.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
+    data = family.batch(model, clips=2)
+    axis = 1 if name == 'tsn' else 3            # (b, segments, c, h, w) and (b, clips, c, t, h, w)
+    with torch.no_grad():
+        model(**data, mode='predict')
+        still = dict(data, inputs=data['inputs'].narrow(axis, 0, 1).expand_as(data['inputs']).contiguous())
+        model(**still, mode='predict')
+    moving, still = seen
+    assert moving.shape[2] == {'tsn': 5}.get(name, 8)
+    spread = moving.std(2).mean()
+    assert spread > 1e-3 and still.std(2).max() < 1e-4 * spread.clamp(min=1)
+    assert still.shape[-2:].numel() == 1 or still.flatten(3).std(3).mean() > 1e-3
+
+
+@pytest.mark.parametrize('name', ['slowonly', 'tsm', 'tpn-tsm'])
 def test_crops_and_clips_are_never_mixed(name, make_family, wake):
     """Several views of a video in one forward give what each view gives alone."""
     family = make_family(name)
-    model = wake(family.build(NECK)).eval()
+    # TPN's own head reads several crops with fcn_test only.
+    model = wake(family.build(NECK, test_cfg=dict(fcn_test=True) if name == 'tpn-tsm' else None)).eval()
     seen = []
-    model.neck.register_forward_hook(lambda module, args, output: seen.append(output[0].detach()))
+    lsef_of(model).register_forward_hook(lambda module, args, output: seen.append(
+        output[0][-1].detach() if name == 'tpn-tsm' else output[0].detach()))
     data = family.batch(model, clips=1, crops=3)
-    views, per_clip = data['inputs'], (family.shape[0] if name == 'tsm' else 1)
+    views, per_clip = data['inputs'], (1 if name == 'slowonly' else family.shape[0])
     with torch.no_grad():
         model(**data, mode='predict')
         together = seen.pop()
@@ -124,7 +148,7 @@ def test_a_copy_has_hooks_of_its_own(make_family, wake):
     model.train()
     losses = model(**family.batch(model, training=True), mode='loss')
     twin = copy.deepcopy(model)
-    assert losses and not model.neck._losses
+    assert losses and not model.neck._collected
     before = family.scores(twin)
     with torch.no_grad():
         for parameter in model.neck.parameters():
@@ -218,20 +242,74 @@ def test_a_channel_count_given_by_hand_is_checked_against_the_recognizer(make_fa
 
 
 def test_a_recognizer_without_a_known_site_names_the_ways_out(make_family):
+    class Foreign(torch.nn.Module):             # neither the host's nor a child of anything of the host's
+        def __init__(self):
+            super().__init__()
+            self.backbone = torch.nn.Sequential(torch.nn.Linear(2, 2))
+
+    with pytest.raises(ValueError, match=r'no place with a time axis in Foreign with backbone Sequential.*site=.*'
+                                         r'such as backbone, backbone.0'):
+        insert_neck(Foreign(), NECK)
+
+
+def test_a_backbone_of_images_is_not_taken_for_the_hosts_video_backbone_of_that_name(make_family):
+    """timm, torchvision and mmpretrain have a VisionTransformer too."""
+    family = make_family('tsn')
+
+    @MODELS.register_module(name='Namesake', force=True)
+    class VisionTransformer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 512, 32)
+
+        def forward(self, x):
+            return self.conv(x)
+
+    try:
+        family.config.backbone = dict(type='Namesake')
+        model = family.build(NECK)
+        assert family.scores(model).shape == (2, 7)
+    finally:
+        MODELS._module_dict.pop('Namesake')
+
+
+def test_an_image_passes_and_the_losses_of_two_videos_add_up(wake):
+    """RecognizerOmni trains on several sources in one step."""
+    from mmaction.structures import ActionDataSample
+    config = dict(type='RecognizerOmni', backbone=dict(type='OmniResNet'), data_preprocessor=None,
+                  cls_head=dict(type='OmniHead', image_classes=3, video_classes=3, in_channels=2048),
+                  neck=dict(NECK, aux_loss=dict(rank=1.0)))
+    torch.manual_seed(0)
+    model = wake(MODELS.build(config)).train()
+    changed = []
+    model.cls_head.register_forward_pre_hook(lambda module, args: changed.append(args[0].dim()))
+    samples = [ActionDataSample().set_gt_label(index) for index in range(2)]
+    image, video = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 8, 32, 32)
+
+    def losses(*sources):
+        return model(*[dict(inputs=source, data_samples=samples) for source in sources], mode='loss')
+
+    assert not any('lsef' in name for name in losses(image))
+    one, two, both = losses(video), losses(video, image), losses(video, video)
+    assert one['loss_lsef_rank'] > 0
+    torch.testing.assert_close(two['loss_lsef_rank'], one['loss_lsef_rank'])
+    torch.testing.assert_close(both['loss_lsef_rank'], 2 * one['loss_lsef_rank'])
+    torch.testing.assert_close(both['lsef/rank'], one['lsef/rank'])
+    assert set(changed) == {4, 5}
+
+
+def test_the_same_seed_makes_the_same_backbone_with_and_without_the_neck(make_family):
     family = make_family('slowonly')
-    family.config.backbone = dict(type='C3D', pretrained=None, style='pytorch', out_dim=2048)
-    with pytest.raises(ValueError, match=r'no place with a time axis in Recognizer3D with backbone C3D.*site='):
-        family.build(NECK)
-
-
-@pytest.mark.parametrize('recognizer', [
-    dict(type='RecognizerGCN', backbone=dict(type='STGCN', graph_cfg=dict(layout='coco', mode='stgcn_spatial')),
-         cls_head=dict(type='GCNHead', num_classes=7, in_channels=256)),
-    dict(type='RecognizerOmni', backbone=dict(type='OmniResNet'), data_preprocessor=None,
-         cls_head=dict(type='OmniHead', image_classes=2, video_classes=2, in_channels=2048))])
-def test_recognizers_that_ignore_or_reject_a_neck_say_so_with_ours(recognizer):
-    with pytest.raises(ValueError, match='knows no place with a time axis'):
-        MODELS.build(dict(recognizer, neck=NECK))
+    stock, plugged = family.build(), family.build(NECK)
+    for model in (stock, plugged):
+        torch.manual_seed(3)
+        model.init_weights()
+    weights = plugged.state_dict()
+    for name, value in stock.state_dict().items():
+        assert torch.equal(weights[name], value), name
+    after_stock = torch.manual_seed(1) and family.build(seed=5) and torch.rand(3)
+    after_plugged = torch.manual_seed(1) and family.build(NECK, seed=5) and torch.rand(3)
+    assert torch.equal(after_stock, after_plugged)
 
 
 def test_a_head_that_does_not_tell_its_channels_asks_for_them(make_family):
