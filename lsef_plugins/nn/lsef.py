@@ -1,6 +1,6 @@
 r"""LSEF: SEM, DDM and CIM as one module on feature maps ``(b, c, t, h, w)``."""
 import warnings
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from .stability import StabilityEncodingModule, StablePart
 Switch = Union[bool, Mapping[str, Any]]
 ON_NONFINITE = ('auto', 'raise', 'isolate')
 
+MERGED = ('stable', 'transient')
 
 class Decomposition(NamedTuple):
     """``x = stable + transient + residual``, each ``(b, c, t, h, w)``, float32 or float64.
@@ -45,7 +46,10 @@ class LSEF(nn.Module):
         sem, ddm, cim: True, or a dict of arguments of :class:`StabilityEncodingModule`,
             :class:`DynamicDecouplingModule` and :class:`ConsistencyIntegrationModule`; False switches the part off:
             without SEM there is no stable part and no frame gate, without DDM no transient part, without CIM the
-            merge knows one time scale only.
+            merge knows one time scale only. Without SEM and DDM nothing is separated: all of the features counts
+            as stable, and CIM puts their own time scales together again.
+        merge: which parts CIM puts together: ``stable``, ``transient`` or both (of those that exist). A part that is
+            left out is still taken from the features. ``()``: no merge at all, the module only separates.
         on_nonfinite: what to do with a clip that holds NaN or Inf. ``raise`` names the frames; ``isolate`` warns
             once and lets the clip pass unchanged, so that its NaN goes where it would have gone without LSEF and
             never to another clip; ``auto`` isolates float16 (an overflow is the loss scaler's to skip) and
@@ -63,7 +67,7 @@ class LSEF(nn.Module):
     """
 
     def __init__(self, channels: int, rank: int = 2, iterations: int = 1, sem: Switch = True, ddm: Switch = True,
-                 cim: Switch = True, on_nonfinite: str = 'auto') -> None:
+                 cim: Switch = True, on_nonfinite: str = 'auto', merge: Sequence[str] = MERGED) -> None:
         super().__init__()
         if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
             raise ValueError(f'channels is the number of feature channels, an integer >= 1, got {channels!r}.')
@@ -71,19 +75,31 @@ class LSEF(nn.Module):
             raise ValueError(f'iterations is K of the alternation, an integer from 1 to 10, got {iterations!r}.')
         if on_nonfinite not in ON_NONFINITE:
             raise ValueError(f'on_nonfinite {on_nonfinite!r} is unknown; choose one of {", ".join(ON_NONFINITE)}.')
-        if sem is False and ddm is False:
-            raise ValueError('sem=False and ddm=False together leave nothing of LSEF: drop the neck instead.')
+        if sem is False and ddm is False and (cim is False or not merge):
+            raise ValueError('sem=False, ddm=False and cim=False (or merge=()) together leave nothing of LSEF: drop '
+                             'the neck instead.')
         self.channels, self.iterations, self.on_nonfinite = channels, iterations, on_nonfinite
         self.sem = None if sem is False else StabilityEncodingModule(**{'rank': rank, **_arguments('sem', sem)})
         self.ddm = None if ddm is False else DynamicDecouplingModule(channels, **_arguments('ddm', ddm))
-        merge = dict(windows=(1,)) if cim is False else _arguments('cim', cim)
-        self.cim = ConsistencyIntegrationModule(channels, stable=self.sem is not None,
-                                                transient=self.ddm is not None, **merge)
+        self.cim = self._merge(merge, cim)
         self._told_nonfinite = False
 
     def reset_identity(self) -> None:
+    def _merge(self, merge: Sequence[str], cim: Switch) -> Optional[ConsistencyIntegrationModule]:
+        if isinstance(merge, str) or set(merge) - set(MERGED):
+            raise ValueError(f"merge names parts of {MERGED}, for example ('transient', ), got {merge!r}.")
+        if not merge:
+            return None
+        stable = 'stable' in merge and (self.sem is not None or self.ddm is None)
+        transient = 'transient' in merge and self.ddm is not None
+        if not (stable or transient):
+            raise ValueError(f'merge={tuple(merge)} names only parts that are switched off.')
+        options = dict(windows=(1, )) if cim is False else _arguments('cim', cim)
+        return ConsistencyIntegrationModule(self.channels, stable=stable, transient=transient, **options)
+
         """Output equal to input and thresholds at their start, whatever an initialiser did to the parameters."""
-        nn.init.zeros_(self.cim.out.weight)
+        if self.cim is not None:
+            nn.init.zeros_(self.cim.out.weight)
         if self.ddm is not None:
             nn.init.zeros_(self.ddm.offset.weight)
 
@@ -92,16 +108,20 @@ class LSEF(nn.Module):
 
     def run(self, x: Tensor) -> Tuple[Tensor, Decomposition]:
         """The output and the decomposition it was made from."""
-        stable, parts, features, finite = self._split(x)
-        y = self.cim(x, None if stable is None else stable.stable, parts,
-                     2.0 if self.ddm is None else self.ddm.exponent)
+        stable, parts, features, finite = self.separate(x)
+        y = x if self.cim is None else self._merged(self.cim, x, stable, parts)
         if finite is not None:
             y = torch.where(finite[:, None, None, None, None], y, x)
         return y, self._collect(x, stable, parts, features)
 
     def decompose(self, x: Tensor) -> Decomposition:
+    def _merged(self, cim: ConsistencyIntegrationModule, x: Tensor, stable: Optional[StablePart],
+                parts: Optional[TransientPart]) -> Tensor:
+        return cim(x, None if stable is None or cim.from_stable is None else stable.stable,
+                   None if cim.from_transient is None else parts, 2.0 if self.ddm is None else self.ddm.exponent)
+
         """Stable, transient and residual part of ``x`` without the merge."""
-        return self._collect(x, *self._split(x)[:3])
+        return self._collect(x, *self.separate(x)[:3])
 
     def auxiliary(self, parts: Decomposition) -> Dict[str, Tensor]:
         """The auxiliary losses of a decomposition, one value per clip ``(b,)`` each, free of scale and size.
@@ -113,15 +133,20 @@ class LSEF(nn.Module):
         if sem is not None:
             m, g = parts.operator, parts.gram
             values['reconstruction'] = reconstruction_energy(m, g)
+            windows = (1, ) if self.cim is None else self.cim.windows
             values['rank'] = rank_excess(m, g, sem.rank)
-            values['consistency'] = scale_consistency(
-                m, g, lambda smoothed: sem.operator_of(smoothed).operator, self.cim.windows)
+            values['consistency'] = scale_consistency(m, g, lambda smoothed: sem.operator_of(smoothed).operator,
+                                                      windows)
         if self.ddm is not None:
             values['density'] = transient_density(parts.transient)
         return values
 
-    def _split(self, x: Tensor) -> Tuple[Optional[StablePart], Optional[TransientPart], Tensor, Optional[Tensor]]:
-        """SEM and DDM in turn, in the units of ``x`` ``(b, c, t, n)``; the features, and which clips are finite."""
+    def separate(self, x: Tensor) -> Tuple[Optional[StablePart], Optional[TransientPart], Tensor, Optional[Tensor]]:
+        """What SEM and DDM find, as they hand it to CIM: ``(b, c, t, n)``, in the units of ``x``.
+
+        Returns SEM's and DDM's part (None if switched off), the features they were taken from, multiplied by a power
+        of two per clip and zero in clips that are not finite, and which clips are finite ``(b,)`` (None: all).
+        """
         features, scale, finite = self._guard(x)
         sem, ddm = self.sem, self.ddm
         with torch.autocast(x.device.type, enabled=False):
@@ -134,6 +159,8 @@ class LSEF(nn.Module):
                     stable = sem(features - sparse, robust=False)._replace(frame_gate=gate)
             parts: Any = None
             if ddm is not None:
+            if sem is None and ddm is None:
+                stable = self._all_stable(features)
                 parts = ddm(features, torch.zeros_like(features) if stable is None else stable.stable, gate)
             if scale is not None:
                 if stable is not None:
@@ -143,6 +170,13 @@ class LSEF(nn.Module):
         return stable, parts, features, finite
 
     def _guard(self, x: Tensor) -> Tuple[Tensor, Optional[Tensor], Optional[Tensor]]:
+    @staticmethod
+    def _all_stable(features: Tensor) -> StablePart:
+        batch, _, frames, _ = features.shape
+        square = features.new_zeros(batch, frames, frames, dtype=torch.float64)
+        identity = torch.eye(frames, dtype=torch.float64, device=features.device)
+        return StablePart(features, identity.expand_as(square), square, square[:, 0])
+
         """``(b, c, t, n)`` in at least float32, finite, within the range where squares are safe.
 
         Returns the features (zero in clips that are not finite), the power of two ``(b, 1, 1, 1)`` they were

@@ -44,6 +44,7 @@ OPTIONS = {
     'soft, hard': dict(sem=dict(mode='soft', start='geometric_median'), ddm=dict(exponent=math.inf)),
     'no clip': dict(cim=dict(influence_clip=None), rank=3), 'frames': dict(ddm=dict(group='frame'), iterations=2),
     'no sem': dict(sem=False), 'no ddm': dict(ddm=False), 'no cim': dict(cim=False),
+    'cim alone': dict(sem=False, ddm=False), 'transient alone': dict(cim=False, merge=('transient', )),
 }
 
 
@@ -56,9 +57,9 @@ def test_the_parts_sum_to_the_features(name):
     total = parts.stable + parts.transient + parts.residual
     assert (total - x).abs().max() <= 1e-6 * x.abs().max()
     assert all(getattr(parts, p).shape == x.shape for p in PARTS)
-    switched_off = {'no sem': 'stable', 'no ddm': 'transient'}.get(name)
+    off = {'no sem': {'stable'}, 'no ddm': {'transient'}, 'cim alone': {'transient', 'residual'}}.get(name, set())
     for part in PARTS:
-        assert (getattr(parts, part).abs().max() == 0) == (part == switched_off), part
+        assert (getattr(parts, part).abs().max() == 0) == (part in off), part
 
 
 @pytest.mark.parametrize('iterations', [1, 2, 5])
@@ -135,6 +136,54 @@ def test_a_constant_clip_is_all_base():
             parts = LSEF(C, **options).decompose(x)
             torch.testing.assert_close(parts.stable, x, rtol=0, atol=1e-5)
             assert parts.transient.abs().max() == 0 and parts.frame_gate.abs().max() == 0
+
+
+# ---- what is merged ----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('merge, absent', [(('stable', ), 'from_transient'), (('transient', ), 'from_stable')])
+def test_a_part_that_is_not_merged_is_still_taken_from_the_features(merge, absent):
+    x = clip(bad=3)
+    lsef, whole = randomised(LSEF(C, merge=merge)), LSEF(C)
+    assert getattr(lsef.cim, absent) is None
+    with torch.no_grad():
+        whole.ddm.load_state_dict(lsef.ddm.state_dict())
+    y, parts = lsef.run(x)
+    for ours, theirs in zip(parts, whole.decompose(x)):
+        assert torch.equal(ours, theirs)
+    # The output follows the merged part, and the other one not at all.
+    seen = []
+    lsef.cim.register_forward_hook(lambda module, args, output: seen.append(args))
+    lsef(x)
+    assert (seen[0][1] is None) == ('stable' not in merge) and (seen[0][2] is None) == ('transient' not in merge)
+    assert (y - x).abs().max() > 0.01
+
+
+def test_with_nothing_merged_the_parts_come_out_and_the_features_pass():
+    x = clip(bad=3)
+    lsef = LSEF(C, merge=())
+    assert [name for name, _ in lsef.named_parameters()] == ['ddm.offset.weight']
+    y, parts = lsef.run(x)
+    assert y is x
+    for ours, theirs in zip(parts, LSEF(C).decompose(x)):
+        assert torch.equal(ours, theirs)
+    assert set(lsef.auxiliary(parts)) == {'reconstruction', 'rank', 'consistency', 'density'}
+    lsef.reset_identity()
+
+
+def test_without_sem_and_ddm_the_time_scales_of_the_features_themselves_are_merged():
+    x = clip(bad=3)
+    lsef = randomised(LSEF(C, sem=False, ddm=False))
+    y, parts = lsef.run(x)
+    assert torch.equal(parts.stable, x) and not lsef.auxiliary(parts)
+    assert torch.equal(y, lsef.cim(x, x.flatten(3), None))
+    assert torch.equal(parts.operator, torch.eye(8, dtype=torch.float64).expand(2, 8, 8))
+    # More than one time scale: a still clip and a moving one of the same mean are told apart.
+    still = x.mean(2, keepdim=True).expand_as(x).contiguous()
+    assert ((lsef(x) - x).mean(2) - (lsef(still) - still).mean(2)).abs().max() > 1e-3
+    one = randomised(LSEF(C, ddm=False, sem=dict(rank=8), cim=dict(windows=(1, 3, 5))))
+    one.load_state_dict(lsef.state_dict())
+    with pytest.warns(UserWarning, match='rank 8'):
+        assert torch.equal(one(x), y)   # LSEF of a rank at which nothing is separated is CIM alone
 
 
 # ---- symmetries --------------------------------------------------------------------------------------------------
@@ -262,7 +311,8 @@ def test_nothing_infinite_comes_of_a_degenerate_clip(name, case):
     y, parts = lsef.run(x)
     losses = lsef.auxiliary(parts)
     (y / max(1.0, float(x.detach().abs().amax()) if x.numel() else 1.0)).square().sum().backward(retain_graph=True)
-    sum(v.sum() for v in losses.values()).backward()
+    if losses:
+        sum(v.sum() for v in losses.values()).backward()
     for key, value in {**parts._asdict(), **losses, 'output': y, 'gradient': x.grad}.items():
         assert value.isfinite().all(), key
     assert all(p.grad is None or p.grad.isfinite().all() for p in lsef.parameters())
@@ -464,7 +514,11 @@ def test_the_rank_of_sem_wins_over_the_rank_of_the_whole():
     (dict(iterations=0), 'K of the alternation, an integer from 1 to 10, got 0'), (dict(iterations=11), 'got 11'),
     (dict(iterations=2.5), 'got 2.5'), (dict(iterations=True), 'got True'),
     (dict(on_nonfinite='ignore'), "'ignore' is unknown; choose one of auto, raise, isolate"),
-    (dict(sem=False, ddm=False), 'leave nothing of LSEF: drop the neck'),
+    (dict(sem=False, ddm=False, cim=False), 'leave nothing of LSEF: drop the neck'),
+    (dict(sem=False, ddm=False, merge=()), 'leave nothing of LSEF: drop the neck'),
+    (dict(merge=('stable', 'residual')), r"merge names parts of .* got \('stable', 'residual'\)"),
+    (dict(merge='stable'), "merge names parts of .* got 'stable'"),
+    (dict(merge=('transient', ), ddm=False), r"merge=\('transient',\) names only parts that are switched off"),
     (dict(rank=0), 'rank is the largest rank'), (dict(sem=None), 'sem is True, False or a dict of arguments, got None'),
     (dict(ddm='on'), "ddm is True, False or a dict of arguments, got 'on'"),
     (dict(cim=3), 'cim is True, False or a dict of arguments, got 3'),
