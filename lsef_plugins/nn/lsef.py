@@ -13,8 +13,8 @@ from .stability import StabilityEncodingModule, StablePart
 
 Switch = Union[bool, Mapping[str, Any]]
 ON_NONFINITE = ('auto', 'raise', 'isolate')
-
 MERGED = ('stable', 'transient')
+
 
 class Decomposition(NamedTuple):
     """``x = stable + transient + residual``, each ``(b, c, t, h, w)``, float32 or float64.
@@ -84,7 +84,6 @@ class LSEF(nn.Module):
         self.cim = self._merge(merge, cim)
         self._told_nonfinite = False
 
-    def reset_identity(self) -> None:
     def _merge(self, merge: Sequence[str], cim: Switch) -> Optional[ConsistencyIntegrationModule]:
         if isinstance(merge, str) or set(merge) - set(MERGED):
             raise ValueError(f"merge names parts of {MERGED}, for example ('transient', ), got {merge!r}.")
@@ -97,6 +96,7 @@ class LSEF(nn.Module):
         options = dict(windows=(1, )) if cim is False else _arguments('cim', cim)
         return ConsistencyIntegrationModule(self.channels, stable=stable, transient=transient, **options)
 
+    def reset_identity(self) -> None:
         """Output equal to input and thresholds at their start, whatever an initialiser did to the parameters."""
         if self.cim is not None:
             nn.init.zeros_(self.cim.out.weight)
@@ -114,12 +114,12 @@ class LSEF(nn.Module):
             y = torch.where(finite[:, None, None, None, None], y, x)
         return y, self._collect(x, stable, parts, features)
 
-    def decompose(self, x: Tensor) -> Decomposition:
     def _merged(self, cim: ConsistencyIntegrationModule, x: Tensor, stable: Optional[StablePart],
                 parts: Optional[TransientPart]) -> Tensor:
         return cim(x, None if stable is None or cim.from_stable is None else stable.stable,
                    None if cim.from_transient is None else parts, 2.0 if self.ddm is None else self.ddm.exponent)
 
+    def decompose(self, x: Tensor) -> Decomposition:
         """Stable, transient and residual part of ``x`` without the merge."""
         return self._collect(x, *self.separate(x)[:3])
 
@@ -132,8 +132,8 @@ class LSEF(nn.Module):
         sem = self.sem
         if sem is not None:
             m, g = parts.operator, parts.gram
-            values['reconstruction'] = reconstruction_energy(m, g)
             windows = (1, ) if self.cim is None else self.cim.windows
+            values['reconstruction'] = reconstruction_energy(m, g)
             values['rank'] = rank_excess(m, g, sem.rank)
             values['consistency'] = scale_consistency(m, g, lambda smoothed: sem.operator_of(smoothed).operator,
                                                       windows)
@@ -158,9 +158,9 @@ class LSEF(nn.Module):
                     sparse = ddm(features, stable.stable).transient
                     stable = sem(features - sparse, robust=False)._replace(frame_gate=gate)
             parts: Any = None
-            if ddm is not None:
             if sem is None and ddm is None:
                 stable = self._all_stable(features)
+            if ddm is not None:
                 parts = ddm(features, torch.zeros_like(features) if stable is None else stable.stable, gate)
             if scale is not None:
                 if stable is not None:
@@ -169,7 +169,6 @@ class LSEF(nn.Module):
                     parts = parts._replace(**{k: z / scale for k, z in parts._asdict().items() if z is not None})
         return stable, parts, features, finite
 
-    def _guard(self, x: Tensor) -> Tuple[Tensor, Optional[Tensor], Optional[Tensor]]:
     @staticmethod
     def _all_stable(features: Tensor) -> StablePart:
         batch, _, frames, _ = features.shape
@@ -177,6 +176,7 @@ class LSEF(nn.Module):
         identity = torch.eye(frames, dtype=torch.float64, device=features.device)
         return StablePart(features, identity.expand_as(square), square, square[:, 0])
 
+    def _guard(self, x: Tensor) -> Tuple[Tensor, Optional[Tensor], Optional[Tensor]]:
         """``(b, c, t, n)`` in at least float32, finite, within the range where squares are safe.
 
         Returns the features (zero in clips that are not finite), the power of two ``(b, 1, 1, 1)`` they were
