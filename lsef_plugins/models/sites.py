@@ -165,7 +165,8 @@ def _vision_transformer(recognizer: nn.Module, num_segments: Optional[int]) -> S
 def _uniformer_v2(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
     """UniFormerV2 hands over a class token: rewrite the patches that its last global block attends to."""
     _no_segments(recognizer, num_segments)
-    transformer: Any = recognizer.backbone.transformer
+    backbone: Any = recognizer.backbone
+    transformer = backbone.transformer
     layout = PatternLayout('h (b t) c', dict(t=transformer.T), class_tokens=1)
     block = max(transformer.return_list)
     return Site(f'backbone.transformer.resblocks.{block}', 'out', layout, (transformer.norm.normalized_shape[0], ))

@@ -43,3 +43,13 @@ def test_a_site_that_cannot_be_is_told_why(site, message, recognizer):
 def test_the_site_of_slowfast_has_both_streams(make_family):
     site = find_site(make_family('slowfast').build())
     assert site.module == 'cls_head' and site.channels == (2048, 256)
+
+
+def test_segments_are_told_by_the_backbone_where_the_head_does_not(make_family):
+    family = make_family('tsm')
+    for key in ('is_shift', 'num_segments', 'temporal_pool'):
+        family.config.cls_head.pop(key, None)
+    family.config.cls_head.type = 'TSNHead'
+    assert find_site(family.build()).layout.segments == 8
+    assert find_site(family.build(), num_segments=4).layout.segments == 4
+    assert find_site(make_family('tsn').build()).layout.segments is None
