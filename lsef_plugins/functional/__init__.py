@@ -8,6 +8,8 @@ from .decomposition import (
     isolation,
     stable_operator,
 )
+from .exporting import plain_operations
+from .jacobi import jacobi_eigh
 from .low_rank import gram, safe_scale, spectral_shrinkage
 from .multiscale import transient_scales
 from .rank import participation_ratio
@@ -17,7 +19,8 @@ from .temporal import base_bands, check_windows, dct_basis, moving_average, neig
 
 __all__ = [
     'StableOperator', 'apply_over_time', 'base_bands', 'check_windows', 'clip_gram', 'dct_basis', 'frame_keep',
-    'geometric_median_weights', 'gram', 'group_shrink', 'isolation', 'moving_average', 'neighbour_predictor',
-    'noise_scale', 'participation_ratio', 'rank_excess', 'reconstruction_energy', 'safe_scale', 'scale_consistency',
-    'shrink', 'spectral_shrinkage', 'stable_operator', 'transient_density', 'transient_scales',
+    'geometric_median_weights', 'gram', 'group_shrink', 'isolation', 'jacobi_eigh', 'moving_average',
+    'neighbour_predictor', 'noise_scale', 'participation_ratio', 'plain_operations', 'rank_excess',
+    'reconstruction_energy', 'safe_scale', 'scale_consistency', 'shrink', 'spectral_shrinkage', 'stable_operator',
+    'transient_density', 'transient_scales',
 ]

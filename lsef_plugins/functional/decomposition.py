@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .exporting import lower_median
 from .low_rank import gram, spectral_shrinkage
 from .temporal import dct_basis, neighbour_predictor
 
@@ -126,7 +127,7 @@ def stable_operator(
         error = (deviation @ observed * deviation).sum(-1).clamp_min(0)
         if step == 0:
             error = error / deviation.square().sum(-1)
-        limit = frame_kappa ** 2 * torch.maximum(error.median(-1, keepdim=True).values, floor)
+        limit = frame_kappa ** 2 * torch.maximum(lower_median(error, keepdim=True), floor)
         outlying = stop(torch.where(error > limit, 1 - limit / error.clamp_min(torch.finfo(g.dtype).tiny),
                                     torch.zeros_like(error)))
         repair = identity - outlying[..., None] * deviation

@@ -17,15 +17,22 @@ Source:
     the large-D limit of the optimal singular-value shrinker of Gavish and Donoho (2017); the derivative of a
     spectral function is the theorem of Daleckii and Krein (1965).
 """
+from typing import Callable, Tuple
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from .exporting import must_be_plain
+from .jacobi import jacobi_eigh
 
 MODES = ('garrote', 'soft', 'hard')
 # Eigenvalues below this part of the largest are rounding: they carry no direction of their own.
 NULL_RATIO = 1e-7
 # Squared amplitudes stay far inside float32 for feature magnitudes 2**-40 .. 2**40 (1e-12 .. 1e12).
 SAFE_EXPONENT = 40
+# What is beyond 2**-120 .. 2**120 is brought as near as a float32 factor can.
+EXPONENT_LIMIT = 120
 
 
 def gram(x: Tensor) -> Tensor:
@@ -47,11 +54,24 @@ def safe_scale(peak: Tensor) -> Tensor:
     ordinary results do not change by a bit; multiplying by it is exact for the others.
     """
     peak = peak.detach()
+    if must_be_plain():
+        return _tabled_scale(peak)
     _, exponent = torch.frexp(peak)
     exponent = torch.where(torch.isfinite(peak) & (peak > 0), exponent, torch.zeros_like(exponent))
     outside = exponent.abs() > SAFE_EXPONENT
-    shift = torch.where(outside, -exponent, torch.zeros_like(exponent)).clamp(-120, 120)
+    shift = torch.where(outside, -exponent, torch.zeros_like(exponent)).clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT)
     return torch.ldexp(torch.ones_like(peak), shift)
+
+
+def _tabled_scale(peak: Tensor) -> Tensor:
+    """The same scale without frexp and ldexp: powers of two are counted and looked up."""
+    exponents = range(-EXPONENT_LIMIT, EXPONENT_LIMIT + 1)
+    # frexp's exponent is that of the lowest power of two beyond the peak.
+    levels = torch.tensor([2.0 ** e for e in exponents[:-1]], dtype=peak.dtype, device=peak.device)
+    scales = torch.tensor([2.0 ** -e if abs(e) > SAFE_EXPONENT else 1.0 for e in exponents], dtype=peak.dtype,
+                          device=peak.device)
+    scale = scales[(peak[:, None] >= levels).sum(-1)]
+    return torch.where(torch.isfinite(peak) & (peak > 0), scale, torch.ones_like(scale))
 
 
 def spectral_shrinkage(g: Tensor, rank: int, mode: str = 'garrote') -> Tensor:
@@ -73,24 +93,36 @@ def spectral_shrinkage(g: Tensor, rank: int, mode: str = 'garrote') -> Tensor:
                          'gram(x) makes them from (b, c, t, n).')
     if rank >= g.shape[-1]:
         return torch.eye(g.shape[-1], dtype=g.dtype, device=g.device).expand_as(g)
+    if must_be_plain():
+        return _shrunken_spectrum(g, rank, mode, jacobi_eigh)[0]
     return _SpectralShrinkage.apply(g, rank, mode)
+
+
+def _descending_eigh(a: Tensor) -> Tuple[Tensor, Tensor]:
+    values, vectors = torch.linalg.eigh(a)
+    return values.flip(-1), vectors.flip(-1)
+
+
+def _shrunken_spectrum(g: Tensor, rank: int, mode: str, eigh: Callable = _descending_eigh) -> Tuple[Tensor, ...]:
+    trace = g.diagonal(dim1=-2, dim2=-1).sum(-1)
+    weight = torch.where(trace > 0, 1 / trace.clamp_min(torch.finfo(g.dtype).tiny), torch.zeros_like(trace))
+    values, vectors = eigh(g * weight[:, None, None])
+    values = values.clamp_min(0)
+    top, cut = values[:, :rank], values[:, rank:rank + 1]
+    kept = top > NULL_RATIO * values[:, :1]
+    gain = _gain(top.clamp_min(torch.finfo(g.dtype).tiny), cut, mode).clamp_min(0) * kept
+    u = vectors[..., :rank]
+    return (u * gain[:, None, :]) @ u.transpose(-1, -2), values, vectors, gain, weight
 
 
 class _SpectralShrinkage(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, g, rank, mode):
-        trace = g.diagonal(dim1=-2, dim2=-1).sum(-1)
-        weight = torch.where(trace > 0, 1 / trace.clamp_min(torch.finfo(g.dtype).tiny), torch.zeros_like(trace))
-        values, vectors = torch.linalg.eigh(g * weight[:, None, None])
-        values, vectors = values.flip(-1).clamp_min(0), vectors.flip(-1)
-        top, cut = values[:, :rank], values[:, rank:rank + 1]
-        kept = top > NULL_RATIO * values[:, :1]
-        gain = _gain(top.clamp_min(torch.finfo(g.dtype).tiny), cut, mode).clamp_min(0) * kept
-        ctx.save_for_backward(values, vectors, gain, weight)
+        operator, *spectrum = _shrunken_spectrum(g, rank, mode)
+        ctx.save_for_backward(*spectrum)
         ctx.rank, ctx.mode = rank, mode
-        u = vectors[..., :rank]
-        return (u * gain[:, None, :]) @ u.transpose(-1, -2)
+        return operator
 
     @staticmethod
     @once_differentiable

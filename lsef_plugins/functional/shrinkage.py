@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .exporting import lower_median, must_be_plain
+
 # The standard deviation of a Gaussian in units of its median absolute deviation.
 MAD_TO_SIGMA = 1.4826
 # A channel is never judged finer than this part of its own root mean square: rounding is no event.
@@ -39,7 +41,18 @@ def shrink(r: Tensor, tau: Tensor, exponent: float = 2.0, revival: float = 0.25)
     """
     if not exponent >= 1:
         raise ValueError(f'exponent is p >= 1 (1 soft, 2 garrote, inf hard), got {exponent}.')
+    if must_be_plain():
+        return _shrunken(r, tau, float(exponent))
     return _Shrink.apply(r, tau, float(exponent), float(revival))
+
+
+def _shrunken(r: Tensor, tau: Tensor, exponent: float) -> Tensor:
+    magnitude = r.abs()
+    above = _above(magnitude, tau)
+    if math.isinf(exponent):
+        return torch.where(above, r, torch.zeros_like(r))
+    ratio = (tau / torch.where(above, magnitude, torch.ones_like(magnitude)))
+    return torch.where(above, r * (1 - _power(ratio, exponent)), torch.zeros_like(r))
 
 
 class _Shrink(torch.autograd.Function):
@@ -48,12 +61,7 @@ class _Shrink(torch.autograd.Function):
     def forward(ctx, r, tau, exponent, revival):
         ctx.save_for_backward(r, tau)
         ctx.exponent, ctx.revival = exponent, revival
-        magnitude = r.abs()
-        above = _above(magnitude, tau)
-        if math.isinf(exponent):
-            return torch.where(above, r, torch.zeros_like(r))
-        ratio = (tau / torch.where(above, magnitude, torch.ones_like(magnitude)))
-        return torch.where(above, r * (1 - _power(ratio, exponent)), torch.zeros_like(r))
+        return _shrunken(r, tau, exponent)
 
     @staticmethod
     @once_differentiable
@@ -115,4 +123,4 @@ def noise_scale(r: Tensor, x: Tensor) -> Tensor:
     if frames * positions == 0:
         return floor.nan_to_num()[..., None, None]
     sample = r[..., ::stride].abs().flatten(-2)
-    return torch.maximum(MAD_TO_SIGMA * sample.median(-1).values, floor)[..., None, None]
+    return torch.maximum(MAD_TO_SIGMA * lower_median(sample), floor)[..., None, None]

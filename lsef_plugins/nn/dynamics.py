@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..functional.decomposition import frame_keep
+from ..functional.exporting import lower_median
 from ..functional.shrinkage import MAD_TO_SIGMA, SCALE_FLOOR_RATIO, group_shrink, noise_scale, shrink
 
 GROUPS = (None, 'frame')
@@ -103,8 +104,9 @@ class DynamicDecouplingModule(nn.Module):
         # vector_norm: its gradient at a frame of zeros is zero, that of a square root NaN.
         norm = torch.linalg.vector_norm(residual, dim=(1, 3), keepdim=True)
         with torch.no_grad():
-            middle = norm.median(2, keepdim=True).values
-            spread = MAD_TO_SIGMA * (norm - middle).abs().median(2, keepdim=True).values
+            # (b, 1, t, 1): the median over t
+            middle = lower_median(norm.transpose(2, 3), keepdim=True)
+            spread = MAD_TO_SIGMA * lower_median((norm - middle).abs().transpose(2, 3), keepdim=True)
             floor = SCALE_FLOOR_RATIO * x.square().sum((1, 3), keepdim=True).mean(2, keepdim=True).sqrt()
             spread = torch.maximum(spread, floor)
         return norm, middle + self.kappa.mean().to(x.dtype) * spread

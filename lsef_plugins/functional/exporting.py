@@ -1,0 +1,56 @@
+"""Whether formulas must use operations that exporters know: ONNX has no eigh, no median, no frexp.
+
+The same figures by other operations: in eager mode and in torch.compile nothing changes. Inside ``torch.onnx.export``
+it happens by itself; for another consumer of an exported program (``torch.export.export``) ask for it::
+
+    with plain_operations():
+        program = torch.export.export(model.eval(), (x, ))
+"""
+import contextlib
+from typing import Iterator
+
+import torch
+from torch import Tensor
+
+_asked = False
+
+
+@contextlib.contextmanager
+def plain_operations() -> Iterator[None]:
+    """Inside it the formulas use only operations that exporters know. For the whole process, not for one thread."""
+    global _asked
+    before, _asked = _asked, True
+    try:
+        yield
+    finally:
+        _asked = before
+
+
+def must_be_plain() -> bool:
+    """Whether a graph for an exporter is being traced, or was asked for."""
+    return _asked or torch.onnx.is_in_onnx_export()
+
+
+def is_traced() -> bool:
+    """Whether values cannot be looked at: a graph is being made that must fit other values as well."""
+    return bool(getattr(torch.compiler, 'is_compiling', lambda: False)()) or torch.jit.is_tracing()
+
+
+def writes_loops() -> bool:
+    """Whether the graph being traced may hold a loop; the TorchScript tracer unrolls, older releases know none."""
+    if not getattr(torch.compiler, 'is_exporting', lambda: False)():
+        return False
+    try:
+        from torch._higher_order_ops.while_loop import while_loop  # noqa: F401
+        from torch.onnx._internal.exporter._torchlib.ops import hop
+    except ImportError:
+        return False
+    return hasattr(hop, 'higher_order_while_loop')
+
+
+def lower_median(x: Tensor, keepdim: bool = False) -> Tensor:
+    """The median over the last axis, of two middle values the lower: ``x.median(-1).values``."""
+    if not must_be_plain():
+        return x.median(-1, keepdim=keepdim).values
+    middle = x.sort(-1).values[..., (x.shape[-1] - 1) // 2]
+    return middle[..., None] if keepdim else middle
