@@ -112,7 +112,8 @@ class FramesOfClips:
                              "neck=dict(type='LSEFNeck', num_segments=...) to the segments of one clip.")
         if not self.certain:
             self._watch(frames, training)
-        if len(value) % frames or (num_segs or frames) % frames:
+        # Not len(): it would tie an exported graph to one number of clips.
+        if value.shape[0] % frames or (num_segs or frames) % frames:
             came = f'{num_segs} came for each video' if num_segs else f'{len(value)} frames came'
             raise ValueError(f'LSEFNeck was told that a clip has {frames} segments, but {came}, '
                              'which is no multiple. Correct num_segments in its config (the segments of one clip, '
