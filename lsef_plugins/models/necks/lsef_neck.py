@@ -1,20 +1,16 @@
 """LSEFNeck: LSEF on the feature maps of a recognizer, one for each map."""
-import inspect
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, List, Mapping, Optional
 
-import torch
-from torch import Tensor, nn
-
-from lsef_plugins.nn import LSEF
 from lsef_plugins.registry import MODELS
 
-from .sited_neck import Losses, SitedNeck
+from .decomposing_neck import Channels, DecomposingNeck, check_channels
+from .options import options_of
 
-AUXILIARY = ('reconstruction', 'rank', 'density', 'consistency')
+__all__ = ['LSEFNeck', 'check_channels', 'neck_options']
 
 
 @MODELS.register_module()
-class LSEFNeck(SitedNeck):
+class LSEFNeck(DecomposingNeck):
     r"""Stable and transient part of the features over time, put together again at several time scales.
 
     ``neck=dict(type='LSEFNeck')`` is enough in a recognizer config: channels and place come from the recognizer
@@ -40,76 +36,16 @@ class LSEFNeck(SitedNeck):
     Source:
         After LSEF (arXiv:2511.11406), of which only the abstract is known; the insertion is ours.
     """
+    auxiliary_losses = ('reconstruction', 'rank', 'density', 'consistency')
 
-    def __init__(self, in_channels: Union[int, Sequence[int], None] = None, num_segments: Optional[int] = None,
+    def __init__(self, in_channels: Channels = None, num_segments: Optional[int] = None,
                  site: Optional[Mapping[str, Any]] = None, rank: int = 2, iterations: int = 1,
                  sem: Any = True, ddm: Any = True, cim: Any = True, on_nonfinite: str = 'auto',
                  aux_loss: Optional[Mapping[str, float]] = None, init_cfg: Optional[Mapping] = None) -> None:
-        super().__init__(check_channels(in_channels), init_cfg)
-        self.num_segments = num_segments
-        self.site = None if site is None else dict(site)
-        if num_segments is not None and not (_is_number(num_segments, int) and num_segments >= 1):
-            raise ValueError(f'num_segments counts the segments of one clip, an integer >= 1, got {num_segments!r}.')
-        if not isinstance(aux_loss or {}, Mapping):
-            raise ValueError(f'aux_loss is a dict of weights such as dict(rank=0.01), got {aux_loss!r}.')
-        self.weights: Dict[str, float] = dict(aux_loss or {})
-        unknown = sorted(set(self.weights) - set(AUXILIARY))
-        if unknown:
-            raise ValueError(f'aux_loss knows {", ".join(AUXILIARY)}; got {", ".join(unknown)}.')
-        if not all(_is_number(weight, (int, float)) for weight in self.weights.values()):
-            raise ValueError(f'The weights of aux_loss are numbers, got {self.weights}.')
-        options = dict(rank=rank, iterations=iterations, sem=sem, ddm=ddm, cim=cim, on_nonfinite=on_nonfinite)
-        self.streams: Any = nn.ModuleList(LSEF(c, **options) for c in self.in_channels)
-
-    def init_weights(self) -> None:
-        """The host's initialisation, after which the neck is the identity again unless ``init_cfg`` is given."""
-        super().init_weights()
-        if self.init_cfg is None:
-            for stream in self.streams:
-                stream.reset_identity()
-
-    def rewrite(self, maps: List[Tensor]) -> Tuple[List[Tensor], Losses]:
-        outputs, collected = [], []
-        for stream, x in zip(self.streams, maps):
-            y, parts = stream.run(x)
-            outputs.append(y)
-            if self.training:
-                collected.append(self._auxiliary(stream, parts))
-        return outputs, self._losses_of(collected)
-
-    def _auxiliary(self, stream: LSEF, parts) -> Dict[str, Tensor]:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and any(self.weights.values())):
-            return stream.auxiliary(parts)
-
-    def _losses_of(self, collected: List[Dict[str, Tensor]]) -> Losses:
-        losses: Losses = {}
-        for name in AUXILIARY:
-            values = [each[name] for each in collected if name in each and each[name].numel()]
-            if not values:
-                continue
-            value = torch.stack([v.mean() for v in values]).mean().float()
-            losses[f'lsef/{name}'] = value.detach()
-            if self.weights.get(name):
-                losses[f'loss_lsef_{name}'] = self.weights[name] * value
-        return losses
+        super().__init__(in_channels, num_segments, site, aux_loss, init_cfg)
+        self.build_streams(rank=rank, iterations=iterations, sem=sem, ddm=ddm, cim=cim, on_nonfinite=on_nonfinite)
 
 
-def _is_number(value: Any, kind: Any) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def check_channels(in_channels: Union[int, Sequence[int], None]) -> Tuple[int, ...]:
-    if in_channels is None:
-        raise ValueError(
-            'LSEFNeck needs in_channels: it takes them from the recognizer it is built in, and here there is none, or '
-            "it has no cls_head yet, or its head does not tell. Set neck=dict(type='LSEFNeck', in_channels=<channels "
-            'of the feature map>).')
-    channels = (in_channels, ) if isinstance(in_channels, int) else tuple(in_channels)
-    if not channels or not all(isinstance(c, int) and c > 0 for c in channels):
-        raise ValueError(f'in_channels is a positive integer, or one for each feature map, got {in_channels!r}.')
-    return channels
-
-
-def neck_options() -> List[str]:
-    """The arguments a config may give to LSEFNeck."""
-    return [name for name in inspect.signature(LSEFNeck.__init__).parameters if name != 'self']
+def neck_options(cls: Optional[type] = None) -> List[str]:
+    """The arguments a config may give to a neck, by default LSEFNeck."""
+    return options_of(cls or LSEFNeck)
