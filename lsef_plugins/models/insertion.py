@@ -33,6 +33,8 @@ def install() -> None:
         setattr(cls, MARK, True)
     if not getattr(BaseRecognizer.with_neck.fget, MARK, False):
         BaseRecognizer.with_neck = _calls_a_neck(BaseRecognizer.with_neck)
+    if not getattr(BaseRecognizer.init_weights, MARK, False):
+        BaseRecognizer.init_weights = _ours_last(BaseRecognizer.init_weights)
 
 
 def _accepting(init):
@@ -62,6 +64,19 @@ def _calls_a_neck(stock: property) -> property:
 
     setattr(with_neck, MARK, True)
     return property(with_neck)
+
+
+def _ours_last(stock):
+
+    @functools.wraps(stock)
+    def init_weights(self) -> None:
+        stock(self)
+        ours = getattr(getattr(self, 'neck', None), 'lsef', None)
+        if isinstance(ours, SitedNeck):
+            ours.init_weights()     # TPN.init_weights has drawn every convolution below it anew, ours too
+
+    setattr(init_weights, MARK, True)
+    return init_weights
 
 
 def _is_ours(neck: Any) -> bool:

@@ -119,6 +119,17 @@ def test_the_ways_of_testing_keep_stock_scores(name, test_cfg, crops, make_famil
     assert torch.equal(family.scores(plugged, **options), family.scores(stock, **options))
 
 
+def test_initialisation_by_the_runner_leaves_the_identity_inside_tpn(make_family, plug_like):
+    """TPN.init_weights draws every convolution below it anew; the neck inside it has to begin as the identity."""
+    family = make_family('tpn-tsm')
+    stock = family.build()
+    plugged = family.build(NECK, seed=1)
+    plugged.backbone.pretrained2d = False
+    plugged.init_weights()
+    plugged.load_state_dict(stock.state_dict(), strict=False)
+    assert torch.equal(family.scores(plugged), family.scores(stock))
+
+
 def test_a_child_neck_merged_over_tpn_keeps_both(make_family):
     family = make_family('tpn-slowonly')
     model = family.build(NECK)
