@@ -1,52 +1,63 @@
-"""One process of tests/models/test_ddp.py: trains a plugged recognizer for three steps on its share of a batch."""
+"""One process of tests/models/test_ddp.py: trains plugged recognizers for three steps on its share of a batch.
+
+``python ddp_worker.py FOLDER FAMILY...`` writes ``FOLDER/<family>_<world size>_<rank>.pth``.
+"""
 import os
 import sys
 
 import torch
 import torch.distributed as dist
-from mmaction.registry import MODELS
-from mmaction.structures import ActionDataSample
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 import lsef_plugins  # noqa: F401
+from host_families import Family
+
+CLIPS, STEPS = 4, 3
 
 
-def main(out):
+def recognizer(family):
+    """Awake, and without anything that depends on who else is in the batch or on the process: statistics, dropout."""
+    model = family.build(dict(type='LSEFNeck', aux_loss=dict(rank=0.1)))
+    model.train()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+        elif isinstance(module, _DropoutNd):
+            module.p = 0.0
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        out = model.neck.streams[0].cim.out.weight
+        out.copy_(0.1 * torch.randn(out.shape, generator=generator))
+    return model
+
+
+def train(name, folder, world, rank):
+    family = Family(name)
+    model = recognizer(family)
+    trained = MMDistributedDataParallel(model, find_unused_parameters=False) if world > 1 else model
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.01))
+    for step in range(STEPS):
+        data = family.raw_batch(clips=CLIPS, training=True, seed=step)
+        mine = range(rank, CLIPS, world)
+        trained.train_step({key: [values[i] for i in mine] for key, values in data.items()}, wrapper)
+    torch.save(model.state_dict(), f'{folder}/{name}_{world}_{rank}.pth')
+
+
+def main(folder, *names):
     torch.set_num_threads(1)
     init_default_scope('mmaction')
     world, rank = int(os.environ.get('WORLD_SIZE', 1)), int(os.environ.get('RANK', 0))
-    torch.manual_seed(0)
-    model = MODELS.build(dict(
-        type='Recognizer3D',
-        backbone=dict(type='ResNet3dSlowOnly', depth=18, pretrained=None, lateral=False, base_channels=8,
-                      conv1_kernel=(1, 7, 7), conv1_stride_t=1, pool1_stride_t=1, inflate=(0, 0, 1, 1),
-                      norm_eval=True),
-        neck=dict(type='LSEFNeck', aux_loss=dict(rank=0.1)),
-        cls_head=dict(type='I3DHead', in_channels=64, num_classes=4, dropout_ratio=0.0),
-        data_preprocessor=dict(type='ActionDataPreprocessor', mean=[128.] * 3, std=[60.] * 3,
-                               format_shape='NCTHW')))
-    model.init_weights()
-    model.train()  # norm_eval freezes the batch statistics here
-    with torch.no_grad():
-        model.neck.streams[0].cim.out.weight.normal_(std=0.1)
     if world > 1:
         dist.init_process_group('gloo')
-        trained = MMDistributedDataParallel(model, find_unused_parameters=False)
-    else:
-        trained = model
-    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.05))
-    generator = torch.Generator().manual_seed(1)
-    videos = torch.randint(0, 256, (3, 4, 1, 3, 8, 32, 32), generator=generator, dtype=torch.uint8)
-    for step in videos:
-        mine = range(rank, len(step), world)
-        trained.train_step(dict(inputs=[step[i] for i in mine],
-                                data_samples=[ActionDataSample().set_gt_label(i) for i in mine]), wrapper)
-    torch.save(model.state_dict(), f'{out}/{world}_{rank}.pth')
+    for name in names:
+        train(name, folder, world, rank)
     if world > 1:
         dist.destroy_process_group()
 
 
 if __name__ == '__main__':
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -115,8 +115,8 @@ class Family:
                     parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
         return model
 
-    def batch(self, model, clips=2, crops=1, training=False, seed=0):
-        """Inputs and samples as the data preprocessor hands them over; ``crops`` multiplies the views."""
+    def raw_batch(self, clips=2, crops=1, training=False, seed=0):
+        """Inputs and samples as a data loader collates them; ``crops`` multiplies the views."""
         from mmaction.structures import ActionDataSample
         generator = torch.Generator().manual_seed(seed)
         shape = (self.shape[0] * crops, *self.shape[1:])
@@ -126,7 +126,11 @@ class Family:
         if not self.config.get('data_preprocessor', {}).get('mean'):    # joints and spectrograms are no bytes
             inputs = [each / 255 for each in inputs]
         samples = [ActionDataSample().set_gt_label(index % self.classes) for index in range(clips)]
-        return model.data_preprocessor(dict(inputs=inputs, data_samples=samples), training)
+        return dict(inputs=inputs, data_samples=samples)
+
+    def batch(self, model, training=False, **options):
+        """The same as the data preprocessor hands it over."""
+        return model.data_preprocessor(self.raw_batch(training=training, **options), training)
 
     def scores(self, model, **options):
         model.eval()

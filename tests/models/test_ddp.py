@@ -8,23 +8,34 @@ import pytest
 import torch
 
 WORKER = Path(__file__).with_name('ddp_worker.py')
+NAMES = ['tsm', 'slowonly', 'videomae', 'stgcn']     # frames, volumes, tokens, a graph
 
 
-@pytest.mark.slow
-def test_two_processes_end_where_one_does_on_the_same_batch(tmp_path):
-    """find_unused_parameters=False: every neck parameter takes part; without batch statistics the sum is the same."""
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Weights after three steps, of one process and of each of two."""
+    folder = tmp_path_factory.mktemp('ddp')
     environment = {key: value for key, value in os.environ.items() if key not in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')}
     environment['OMP_NUM_THREADS'] = '1'
     launch = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    alone = [sys.executable, '-W', 'ignore', str(WORKER), str(tmp_path)]
-    for command in ([*launch, str(WORKER), str(tmp_path)], alone):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    for command in (launch, [sys.executable, '-W', 'ignore']):
+        done = subprocess.run([*command, str(WORKER), str(folder), *NAMES], env=environment, capture_output=True,
+                              text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-3000:]
-    one, first, second = (torch.load(tmp_path / name, weights_only=True)
-                          for name in ('1_0.pth', '2_0.pth', '2_1.pth'))
-    start = {key: value for key, value in one.items() if key.startswith('neck.')}
-    assert start
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_two_processes_end_where_one_does_on_the_same_batch(name, folder, make_family):
+    """find_unused_parameters=False: every neck parameter takes part; without batch statistics the sum is the same."""
+    one, first, second = (torch.load(folder / f'{name}_{end}.pth', weights_only=True)
+                          for end in ('1_0', '2_0', '2_1'))
+    start = make_family(name).build(dict(type='LSEFNeck')).state_dict()
     for key in one:
         assert torch.equal(first[key], second[key]), key
-        torch.testing.assert_close(first[key], one[key], rtol=1e-4, atol=1e-6, msg=lambda m, key=key: f'{key}: {m}')
-    assert one['neck.streams.0.ddm.offset.weight'].abs().max() > 0
+        way, apart = (one[key].double() - start[key]).norm(), (one[key].double() - first[key]).norm()
+        # Sums in another order tip a few ReLUs and maxima; losses not averaged over processes would tip the half.
+        assert apart <= 1e-2 * way + 1e-6 * one[key].double().norm(), f'{key}: {apart} apart after {way}'
+        if key.startswith('neck.'):
+            assert way > 0, f'{key} has not learned'
