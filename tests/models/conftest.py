@@ -1,9 +1,9 @@
 """Recognizers as MMAction2 ships them, plain and plugged (families: host_families.py)."""
 import pytest
 import torch
+from host_families import FAMILIES, Family
 
 import lsef_plugins  # noqa: F401  (first: it repairs the host before anything of it is imported)
-from host_families import FAMILIES, Family
 
 NECK = dict(type='LSEFNeck')
 

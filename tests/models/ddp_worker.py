@@ -7,6 +7,7 @@ import sys
 
 import torch
 import torch.distributed as dist
+from host_families import Family
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
@@ -14,7 +15,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 import lsef_plugins  # noqa: F401
-from host_families import Family
 
 CLIPS, STEPS = 4, 3
 

@@ -24,12 +24,12 @@ else:
         module.DRN = type('DRN', (), {})
         sys.modules.update({package.__name__: package, module.__name__: module})
 
-import mmaction.datasets  # noqa: E402, F401
-import mmaction.engine  # noqa: E402, F401
-import mmaction.evaluation  # noqa: E402, F401
-import mmaction.models  # noqa: E402, F401
+import mmaction.datasets  # noqa: E402
+import mmaction.engine  # noqa: E402
+import mmaction.evaluation  # noqa: E402
+import mmaction.models  # noqa: E402
 import mmaction.registry  # noqa: E402
-import mmaction.visualization  # noqa: E402, F401
+import mmaction.visualization  # noqa: E402
 from host_families import FAMILIES, Family  # noqa: E402
 from mmengine.optim import build_optim_wrapper  # noqa: E402
 from mmengine.registry import Registry, init_default_scope  # noqa: E402
@@ -43,7 +43,7 @@ def digest(values):
 
 
 def behaviour(name):
-    """Everything a stock recognizer shows: parts, hooks, weights, scores, losses, gradients, a step, the state of RNG."""
+    """What a stock recognizer shows: parts, hooks, weights, scores, losses, a step, what it leaves of the RNG."""
     family = Family(name)
     model = family.build()
     parts = [(key, type(each).__module__, type(each).__name__, len(each._forward_hooks), len(each._forward_pre_hooks))
@@ -51,7 +51,7 @@ def behaviour(name):
     seen = dict(parts=hashlib.sha256(repr(parts).encode()).hexdigest(), weights=digest(model.state_dict().values()),
                 with_neck=bool(model.with_neck), drawn=torch.rand(1).item())
     torch.manual_seed(1)
-    if type(model.backbone).__name__ != 'ResNetTSM':    # which the host initialises from a file of weights only
+    if type(model.backbone).__name__ != 'ResNetTSM':    # which the host initialises from a file only
         model.init_weights()
     seen['initialised'] = digest(model.state_dict().values())
     seen['scores'] = digest([family.scores(model)])
@@ -68,7 +68,8 @@ def behaviour(name):
     losses = model(**family.batch(model, training=True), mode='loss')
     total, logged = model.parse_losses(losses)
     optimizer.update_params(total)
-    seen.update(losses={key: value.item() for key, value in logged.items()}, stepped=digest(model.state_dict().values()))
+    seen['losses'] = {key: value.item() for key, value in logged.items()}
+    seen['stepped'] = digest(model.state_dict().values())
     return seen
 
 

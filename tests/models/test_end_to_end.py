@@ -1,4 +1,4 @@
-"""Train, checkpoint, resume, test and inference with the host's own runner and pipelines, on files, in four families."""
+"""Train, checkpoint, resume, test, inference: the host's own runner and pipelines, on files, in four families."""
 import pickle
 
 import numpy as np
@@ -20,7 +20,8 @@ def poses(tmp_path_factory):
     annotations = []
     for index in range(8):
         label, frames = index % CLASSES, 24 + index
-        keypoint = np.tile(rng.uniform(40, 60, (1, 1, 17, 2)), (1, frames, 1, 1)) + rng.normal(0, 0.3, (1, frames, 17, 2))
+        keypoint = np.tile(rng.uniform(40, 60, (1, 1, 17, 2)), (1, frames, 1, 1))
+        keypoint += rng.normal(0, 0.3, keypoint.shape)
         keypoint[0, :, 9 if label else 15] += 20 * np.sin(np.arange(frames) / 3)[:, None]
         annotations.append(dict(frame_dir=f'clip_{index}', total_frames=frames, img_shape=(100, 100),
                                 original_shape=(100, 100), label=label, keypoint=keypoint.astype(np.float16),
