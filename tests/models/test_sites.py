@@ -1,5 +1,6 @@
 """Sites: a place with a time axis, named by the recognizer's family or by the user."""
 import pytest
+import torch
 from mmaction.registry import MODELS
 
 from lsef_plugins.models import find_site
@@ -53,3 +54,39 @@ def test_segments_are_told_by_the_backbone_where_the_head_does_not(make_family):
     assert find_site(family.build()).layout.segments == 8
     assert find_site(family.build(), num_segments=4).layout.segments == 4
     assert find_site(make_family('tsn').build()).layout.segments is None
+
+
+def test_a_backbone_of_ones_own_with_tokens_takes_the_neck_where_its_config_says(make_family, wake):
+    """The example of docs/own_backbone.md: time is gone at the head, the site lies inside."""
+    family = make_family('videomae')
+
+    @MODELS.register_module(name='MyVideoTransformer', force=True)
+    class MyVideoTransformer(torch.nn.Module):
+        def __init__(self, channels=32):
+            super().__init__()
+            self.patches = torch.nn.Conv3d(3, channels, (2, 16, 16), (2, 16, 16))
+            self.class_token = torch.nn.Parameter(torch.zeros(1, 1, channels))
+            self.blocks = torch.nn.ModuleList(
+                torch.nn.TransformerEncoderLayer(channels, 2, 64, dropout=0.0, batch_first=True) for _ in range(2))
+
+        def forward(self, x):
+            tokens = self.patches(x).flatten(2).transpose(1, 2)                 # b (t h w) c
+            tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], 1)
+            for block in self.blocks:
+                tokens = block(tokens)
+            return tokens[:, 0]                                                 # b c: no time left
+
+    try:
+        family.config.backbone = dict(type='MyVideoTransformer')
+        with pytest.raises(ValueError, match=r"got \(4, 32\).*site=dict\(module='backbone.<layer>'"):
+            family.scores(family.build(dict(type='LSEFNeck')))
+        model = family.build(dict(type='LSEFNeck', site=dict(
+            module='backbone.blocks.1', side='in', layout='b (t h) c', sizes=dict(t=8), class_tokens=1, channels=32)))
+        seen = []
+        model.neck.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape))
+        stock = family.build()
+        assert torch.equal(family.scores(model), family.scores(stock))
+        assert seen == [(4, 32, 8, 9, 1)]
+        assert not torch.allclose(family.scores(wake(model)), family.scores(stock), atol=1e-7)
+    finally:
+        MODELS._module_dict.pop('MyVideoTransformer')
