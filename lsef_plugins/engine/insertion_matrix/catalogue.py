@@ -24,10 +24,10 @@ class MatrixError(ValueError):
 
 
 class Entry(NamedTuple):
-    """A config: its path, its name relative to the folder of the host's configs, its family."""
-    path: Path
+    """A config: its name relative to the folder of the host's configs, its family, and what it says."""
     name: str
     family: str
+    cfg: Config
 
 
 def host_configs() -> Path:
@@ -110,7 +110,7 @@ def entry_of(path: Path, root: Path) -> Optional[Entry]:
     if 'model' not in cfg or 'backbone' not in cfg.model or 'cls_head' not in cfg.model:
         return None
     name = path.relative_to(root).as_posix() if root in path.parents else path.name
-    return Entry(path, name, family_of(cfg))
+    return Entry(name, family_of(cfg), cfg)
 
 
 def chosen(wanted: Sequence[str] = (), families: Sequence[str] = (), one_each: bool = False,

@@ -6,14 +6,15 @@ A check returns a short note (may be empty) when the promise holds, raises :clas
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import torch
 from mmengine.optim import build_optim_wrapper
-from torch import Tensor, nn
+from torch import Tensor
 
-from .subject import Subject, seed_all, tensors_of, wake
+from .subject import Subject, entering, seed_all, tensors_of, wake
 
 TOLERANCE = 1e-6
 
@@ -73,8 +74,9 @@ def loads(subject: Subject) -> str:
 
 def identity(subject: Subject) -> str:
     """Equal logits and scores at initialisation, and outputs that depend on the inputs."""
-    stock = subject.scores(subject.stock)
-    note = equal(subject.scores(subject.plugged), stock)
+    stock = of_stock(lambda: subject.scores(subject.stock))
+    with entering(subject.necks()) as subject.maps:
+        note = equal(subject.scores(subject.plugged), stock)
     if difference(subject.scores(subject.stock, seed=1), stock) == 0:
         raise Broken('the stock output does not depend on the inputs, so equality says nothing')
     return note
@@ -82,13 +84,10 @@ def identity(subject: Subject) -> str:
 
 def predicts(subject: Subject) -> str:
     """Equal scores with the config's own clips and crops, and its own test_cfg."""
-    options: Dict[str, Any] = dict(videos=1, views=subject.test_views())
-    stock = subject.scores(subject.stock, **options)
+    options: Dict[str, Any] = dict(inputs=subject.test_inputs, videos=1, views=subject.test_views())
+    stock = of_stock(lambda: subject.scores(subject.stock, **options))
     note = equal(subject.scores(subject.plugged, **options), stock)
-    if subject.test is None:
-        said = 'no test of its own: 1 view'
-    else:
-        said = f'{subject.test.clips} x {subject.test.crops}'
+    said = f'{subject.test.clips} x {subject.test.crops}' if subject.test else 'no test of its own: 1 view'
     return ', '.join(part for part in (said, *map(str, subject.test_cfg), note) if part)
 
 
@@ -111,13 +110,14 @@ def full_convolution(subject: Subject) -> str:
 
 
 def _with_test_cfg(subject: Subject, test_cfg: Dict, options: Dict) -> str:
-    for model in (subject.stock, subject.plugged):
+    both: List[Any] = [subject.stock, subject.plugged]
+    for model in both:
         model.test_cfg = test_cfg
     try:
         stock = of_stock(lambda: subject.scores(subject.stock, **options))
         return equal(subject.scores(subject.plugged, **options), stock)
     finally:
-        for model in (subject.stock, subject.plugged):
+        for model in both:
             model.test_cfg = subject.test_cfg or None
 
 
@@ -125,12 +125,12 @@ def tensor_mode(subject: Subject) -> str:
     """``mode='tensor'`` runs up to the backbone and through the head, with equal results."""
     notes = []
     for stage in ('backbone', 'head'):
-        stock = of_stock(lambda stage=stage: _tensors(subject, subject.stock, stage))
+        stock = of_stock(functools.partial(_tensors, subject, subject.stock, stage))
         notes.append(equal(_tensors(subject, subject.plugged, stage), stock))
     return max(notes)
 
 
-def _tensors(subject: Subject, model: nn.Module, stage: str) -> List[Tensor]:
+def _tensors(subject: Subject, model: Any, stage: str) -> List[Tensor]:
     model.eval()
     inputs = subject.inputs.batch(model, videos=1)['inputs']
     seed_all()
@@ -165,7 +165,7 @@ def complexity(subject: Subject) -> str:
     return f'{neck / 1e6:.2f} M of {counted["params"] / 1e6:.1f} M'
 
 
-def _count(subject: Subject, model: nn.Module) -> Dict[str, Any]:
+def _count(subject: Subject, model: Any) -> Dict[str, Any]:
     from mmengine.analysis import get_model_complexity_info
     model.eval()
     inputs = subject.inputs.batch(model, videos=1)['inputs']
@@ -181,7 +181,7 @@ def _count(subject: Subject, model: nn.Module) -> Dict[str, Any]:
 def mixed_precision(subject: Subject) -> str:
     """Forward, loss and backward under bfloat16 autocast are finite."""
 
-    def step(model: nn.Module) -> Tuple[Tensor, List[str]]:
+    def step(model: Any) -> Tuple[Tensor, List[str]]:
         model.zero_grad(set_to_none=True)
         with torch.autocast('cpu', dtype=torch.bfloat16):
             loss, _ = subject.loss(model)
@@ -267,8 +267,10 @@ def passive(subject: Subject) -> str:
     return ''
 
 
-# In this order: what is cheap and what all else rests on first; training, which moves weights, last.
+# In this order: what is cheap and what all else rests on first; training, which moves weights, at the end.
 COLUMNS: Dict[str, Callable[[Subject], str]] = {
     'passive': passive, 'loads': loads, 'identity': identity, 'predict': predicts, 'max_testing_views': few_views,
     'fcn_test': full_convolution, 'tensor mode': tensor_mode, 'deepcopy': copies, 'complexity': complexity,
     'bf16': mixed_precision, 'learns': learns, 'optimizer': optimizer}
+# A stock recognizer that cannot do these is no reason to ask nothing of the plugged one: the row fails.
+ESSENTIAL = ('passive', 'loads', 'identity', 'predict', 'deepcopy', 'learns', 'optimizer')

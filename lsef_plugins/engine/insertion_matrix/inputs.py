@@ -1,7 +1,7 @@
 """Random inputs in the form each recognizer's data loader would hand over, before its data preprocessor.
 
-Axes: v views (clips x crops of one video; a Recognizer2D's frames all lie there), c channels, t frames of a clip, h w space,
-m persons, j joints.
+Axes: v views (clips x crops of one video; a Recognizer2D's frames all lie there), c channels, t frames of a clip,
+h w space, m persons, j joints.
 
 | recognizer | one sample |
 |---|---|
@@ -18,7 +18,7 @@ from typing import Any, Dict, Optional, Tuple, Union
 
 import torch
 from mmaction.structures import ActionDataSample
-from torch import Tensor, nn
+from torch import Tensor
 
 from .catalogue import type_name
 from .shrink import Geometry, stacked_views
@@ -71,11 +71,11 @@ class Inputs:
             return {'inputs': (views, backbone.get('in_channels', 1), t, FREQUENCIES)}
         return {'inputs': (views, channels, t, s, s)}
 
-    def batch(self, recognizer: nn.Module, videos: int = 2, views: Optional[int] = None, training: bool = False,
+    def batch(self, recognizer: Any, videos: int = 2, views: Optional[int] = None, training: bool = False,
               seed: int = 0) -> Any:
         """What the data preprocessor makes of random videos of ``views`` views each (by default one clip)."""
         views = self.one_clip if views is None else views
-        data = self._raw(videos, views, seed)
+        data: Any = self._raw(videos, views, seed)
         if self.kind == 'RecognizerOmni' and training:
             images = self._raw(videos, views, seed + 1)
             images['inputs'] = [each[0, :, 0] for each in images['inputs']]

@@ -1,6 +1,7 @@
 """What takes the place of a compiled operator that is not installed, in stock and plugged recognizers alike."""
 from __future__ import annotations
 
+import importlib
 import sys
 from types import ModuleType
 from typing import Any, List
@@ -39,8 +40,8 @@ def stand_ins(model: Any) -> List[str]:
     module: Any = sys.modules.get('mmcv.ops')
     if module is None or not hasattr(module, 'tin_shift'):
         try:
-            import mmcv.ops as module
+            module = importlib.import_module('mmcv.ops')
         except ImportError:
             module = sys.modules['mmcv.ops'] = ModuleType('mmcv.ops')
     module.tin_shift = tin_shift
-    return ['tin_shift in PyTorch instead of MMCV\'s compiled operator']
+    return ["tin_shift in PyTorch instead of MMCV's compiled operator"]

@@ -32,11 +32,13 @@ class Subject:
 
     Attributes:
         stock, plugged: the two models, with equal weights wherever both have them.
+        maps: what entered the necks in the check of identity, ``(c, t, h, w)`` each.
         missing, unexpected: keys, after the stock model's state was loaded into the plugged one.
     """
 
     def __init__(self, cfg: Config, neck: str = 'LSEFNeck') -> None:
         self.cfg, self.neck = cfg, neck
+        self.maps: List[Tuple[int, ...]] = []
         self.model, self.shrunk = shrunken(cfg.model)
         self.stand_ins = stand_ins(self.model)
         self.stock = build(self.model, STOCK_SEED)
@@ -45,6 +47,9 @@ class Subject:
         self.geometry = geometry_of(self.model, self.stock, self.own_frames)
         self.inputs = Inputs(self.model, self.geometry)
         self.test: Optional[Sampling] = test_sampling(cfg)
+        # Many views at the config's own length, where training needs more frames for time to reach the neck.
+        few = min(self.geometry.t, self.own_frames) if self.kind == 'Recognizer3D' else self.geometry.t
+        self.test_inputs = Inputs(self.model, self.geometry._replace(t=few))
         self.test_cfg: Dict = dict(self.model.get('test_cfg') or {})
         settle(self)
         self.plugged = build(with_neck(self.model, neck), PLUGGED_SEED)
@@ -54,23 +59,24 @@ class Subject:
     def kind(self) -> str:
         return type(self.stock).__name__
 
-    def necks(self, model: Optional[nn.Module] = None) -> List[SitedNeck]:
+    def necks(self, model: Any = None) -> List[SitedNeck]:
         return [each for each in (model or self.plugged).modules() if isinstance(each, SitedNeck)]
 
     def test_views(self) -> int:
         return self.inputs.one_clip if self.test is None else self.inputs.views_of(self.test)
 
-    def scores(self, model: nn.Module, **options: Any) -> List[Tensor]:
+    def scores(self, model: Any, inputs: Optional[Inputs] = None, **options: Any) -> List[Tensor]:
         """Logits and predicted scores of a model in ``predict`` mode, on the same seeded inputs for each model."""
+        inputs = inputs or self.inputs
         model.eval()
         if 'max_testing_views' in (model.test_cfg or {} if self.kind != 'RecognizerOmni' else {}):
             options.setdefault('videos', 1)     # the host groups the views of one video only
         seed_all()
         with torch.no_grad(), outputs_of(model.cls_head) as seen:
-            samples = model._run_forward(self.inputs.batch(model, **options), mode='predict')
+            samples = model._run_forward(inputs.batch(model, **options), mode='predict')
         return [*tensors_of(seen), *tensors_of([sample.pred_score for sample in samples])]
 
-    def loss(self, model: nn.Module) -> Tuple[Tensor, Dict[str, Tensor]]:
+    def loss(self, model: Any) -> Tuple[Tensor, Dict[str, Tensor]]:
         """The loss of one training batch of two videos, and what is logged; the same dropout for each model."""
         model.train()
         seed_all()
@@ -85,7 +91,7 @@ def seed_all(seed: int = 0) -> None:
     torch.manual_seed(seed)
 
 
-def build(model: Any, seed: int) -> nn.Module:
+def build(model: Any, seed: int) -> Any:
     """A recognizer, initialised as a runner would."""
     torch.manual_seed(seed)
     built = MODELS.build(copy.deepcopy(model))
@@ -123,7 +129,7 @@ def settle(subject: Subject) -> None:
 
     With those of initialisation, activations grow from block to block until they are not finite.
     """
-    model = subject.stock
+    model: Any = subject.stock
     model.train()
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     before = [module.momentum for module in norms]
@@ -155,6 +161,22 @@ def outputs_of(module: nn.Module) -> Iterator[List[Any]]:
         yield seen
     finally:
         handle.remove()
+
+
+@contextlib.contextmanager
+def entering(necks: List[SitedNeck]) -> Iterator[List[Tuple[int, ...]]]:
+    """Collects ``(c, t, h, w)`` of the maps that enter necks while the block runs."""
+    seen: List[Tuple[int, ...]] = []
+
+    def look(_: nn.Module, args: Tuple) -> None:
+        seen.extend(tuple(each.shape[1:]) for each in tensors_of(args[0]))
+
+    handles = [neck.register_forward_pre_hook(look) for neck in necks]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def tensors_of(value: Any) -> List[Tensor]:
