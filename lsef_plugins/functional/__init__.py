@@ -11,7 +11,8 @@ from .decomposition import (
 from .exporting import plain_operations
 from .jacobi import jacobi_eigh
 from .low_rank import gram, safe_scale, spectral_shrinkage
-from .multiscale import transient_scales
+from .multiscale import limit_by_neighbours, transient_scales
+from .pooling import limited_mean, transient_magnitude
 from .rank import participation_ratio
 from .regularizers import rank_excess, reconstruction_energy, scale_consistency, transient_density
 from .shrinkage import group_shrink, noise_scale, shrink
@@ -19,8 +20,8 @@ from .temporal import base_bands, check_windows, dct_basis, moving_average, neig
 
 __all__ = [
     'StableOperator', 'apply_over_time', 'base_bands', 'check_windows', 'clip_gram', 'dct_basis', 'frame_keep',
-    'geometric_median_weights', 'gram', 'group_shrink', 'isolation', 'jacobi_eigh', 'moving_average',
-    'neighbour_predictor', 'noise_scale', 'participation_ratio', 'plain_operations', 'rank_excess',
-    'reconstruction_energy', 'safe_scale', 'scale_consistency', 'shrink', 'spectral_shrinkage', 'stable_operator',
-    'transient_density', 'transient_scales',
+    'geometric_median_weights', 'gram', 'group_shrink', 'isolation', 'jacobi_eigh', 'limit_by_neighbours',
+    'limited_mean', 'moving_average', 'neighbour_predictor', 'noise_scale', 'participation_ratio', 'plain_operations',
+    'rank_excess', 'reconstruction_energy', 'safe_scale', 'scale_consistency', 'shrink', 'spectral_shrinkage',
+    'stable_operator', 'transient_density', 'transient_magnitude', 'transient_scales',
 ]

@@ -6,21 +6,40 @@ r"""The transient at several time scales: pool over time first, shrink afterward
 threshold does too and the rate of false alarms is the same at every scale. The influence clip bounds what one
 element may say, ``clip`` standard deviations: isolated spikes are the known weakness of a transient detector.
 
+On demand each value of the residual is first limited by its neighbours in time: an event lasts, a spike stands alone,
+
+.. math::
+    r_t \leftarrow \min\bigl(\max(r_t,\ \min(r_{t-1}, r_{t+1}, -\tau)),\ \max(r_{t-1}, r_{t+1}, \tau)\bigr) .
+
 Source:
     The abstract of arXiv:2511.11406 asks for multi-scale reconstruction; the equations are ours.
 """
 from typing import Iterator, Optional, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .shrinkage import group_shrink, shrink
 from .temporal import moving_average
 
 
+def limit_by_neighbours(r: Tensor, floor: Tensor) -> Tensor:
+    """Each value of ``r`` ``(b, c, t, n)`` reaches no further than ``floor`` or the further of its two neighbours.
+
+    Neighbours count with their sign: a value between two of the opposite sign is a spike. ``floor`` (not negative,
+    broadcast to ``r``, same units) is left to every value, so that noise below it is not reshaped.
+    """
+    before, after = F.pad(r, (0, 0, 1, 0))[:, :, :-1], F.pad(r, (0, 0, 0, 1))[:, :, 1:]
+    upper = torch.maximum(torch.maximum(before, after), floor)
+    lower = torch.minimum(torch.minimum(before, after), -floor)
+    return torch.minimum(torch.maximum(r, lower), upper)
+
+
 def transient_scales(residual: Tensor, threshold: Tensor, scale: Tensor, windows: Sequence[int] = (1, 3, 5),
                      exponent: float = 2.0, influence_clip: Optional[float] = 4.0,
-                     revival: float = 0.25, frame_threshold: Optional[Tensor] = None) -> Iterator[Tensor]:
+                     revival: float = 0.25, frame_threshold: Optional[Tensor] = None,
+                     limit_spikes: bool = False) -> Iterator[Tensor]:
     """Yields :math:`S_w` ``(b, c, t, n)`` for each window, finest first.
 
     Args:
@@ -29,7 +48,10 @@ def transient_scales(residual: Tensor, threshold: Tensor, scale: Tensor, windows
         influence_clip: largest magnitude in units of ``scale``; None for no limit.
         frame_threshold: ``(b, 1, 1, 1)``; with it whole frames are shrunk, by their norm over channels and
             positions, instead of elements by ``threshold``.
+        limit_spikes: apply :func:`limit_by_neighbours`, down to ``threshold``, before anything is pooled.
     """
+    if limit_spikes:
+        residual = limit_by_neighbours(residual, threshold)
     frames = residual.shape[2]
     for window in windows:
         average = moving_average(frames, window, residual.dtype, residual.device)

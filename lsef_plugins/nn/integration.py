@@ -32,6 +32,8 @@ class ConsistencyIntegrationModule(nn.Module):
         windows: odd numbers of frames, ascending from 1.
         hidden_channels: width of the merge; by default :func:`default_hidden_channels`.
         influence_clip: what one element of the transient may say at most, in standard deviations; None: no limit.
+        limit_spikes: limit each value of the residual by its neighbours in time before the transient is pooled. It
+            keeps isolated spikes out, and with them events that last one frame of the map.
         stable, transient: which parts are merged (ablation).
 
     Shape:
@@ -43,7 +45,8 @@ class ConsistencyIntegrationModule(nn.Module):
     """
 
     def __init__(self, channels: int, windows: Sequence[int] = (1, 3, 5), hidden_channels: Optional[int] = None,
-                 influence_clip: Optional[float] = 4.0, stable: bool = True, transient: bool = True) -> None:
+                 influence_clip: Optional[float] = 4.0, limit_spikes: bool = False, stable: bool = True,
+                 transient: bool = True) -> None:
         super().__init__()
         check_windows(windows)
         if not (stable or transient):
@@ -51,7 +54,7 @@ class ConsistencyIntegrationModule(nn.Module):
         if influence_clip is not None and not influence_clip > 0:
             raise ValueError(f'influence_clip is in standard deviations and positive, or None, got {influence_clip}.')
         self.windows = tuple(int(w) for w in windows)
-        self.influence_clip = influence_clip
+        self.influence_clip, self.limit_spikes = influence_clip, limit_spikes
         hidden = default_hidden_channels(channels) if hidden_channels is None else hidden_channels
         if hidden < 1:
             raise ValueError(f'hidden_channels is the width of the merge and at least 1, got {hidden}.')
@@ -87,11 +90,12 @@ class ConsistencyIntegrationModule(nn.Module):
         if self.from_transient is not None and self.from_magnitude is not None and parts is not None:
             with torch.autocast(x.device.type, enabled=False):
                 scales = list(transient_scales(parts.residual, parts.threshold, parts.scale, self.windows, exponent,
-                                               self.influence_clip, frame_threshold=parts.frame_threshold))
+                                               self.influence_clip, frame_threshold=parts.frame_threshold,
+                                               limit_spikes=self.limit_spikes))
             hidden.extend(map(self.from_transient, map(volume, scales)))
             hidden.extend(self.from_magnitude(volume(s).abs()) for s in scales)
         merged = self.gains(rearrange(hidden, 's b m t h w -> b (m s) t h w'))
         return x + self.out(F.gelu(merged)).to(x.dtype)
 
     def extra_repr(self) -> str:
-        return f'windows={self.windows}, influence_clip={self.influence_clip}'
+        return f'windows={self.windows}, influence_clip={self.influence_clip}, limit_spikes={self.limit_spikes}'

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from lsef_plugins.functional import moving_average, shrink, transient_scales
+from lsef_plugins.functional import limit_by_neighbours, moving_average, shrink, transient_scales
 
 WINDOWS = (1, 3, 7)
 
@@ -89,3 +89,37 @@ def test_reversing_time_reverses_every_scale(frames):
     backward = transient_scales(r.flip(2), 0.3 * unit(2, 3), unit(2, 3), WINDOWS)
     for a, b in zip(forward, backward):
         torch.testing.assert_close(a.flip(2), b, rtol=0, atol=1e-6)
+
+
+def test_a_value_reaches_as_far_as_its_further_neighbour_or_the_floor():
+    r = torch.tensor([5.0, 9.0, -7.0, 8.0, 2.0, -3.0, -6.0, 0.5]).view(1, 1, 8, 1)
+    # 5 <= 9; 9 -> 5; -7 between 9 and 8 -> -1; 8 between -7 and 2 -> 2; 2 <= 8; -3 >= -6; -6 -> -3; 0.5 below the floor
+    expected = torch.tensor([5.0, 5.0, -1.0, 2.0, 2.0, -3.0, -3.0, 0.5]).view(1, 1, 8, 1)
+    assert torch.equal(limit_by_neighbours(r, torch.ones(1, 1, 1, 1)), expected)
+
+
+def test_noise_below_the_floor_is_not_reshaped_and_nothing_grows():
+    r = torch.randn(2, 3, 9, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(limit_by_neighbours(r, torch.full((2, 3, 1, 1), 10.0)), r)
+    limited = limit_by_neighbours(r, torch.full((2, 3, 1, 1), 0.5))
+    assert (limited.abs() <= r.abs()).all() and (limited * r >= 0).all() and not torch.equal(limited, r)
+
+
+@pytest.mark.parametrize('frames', [1, 2])
+def test_frames_without_neighbours_keep_the_floor(frames):
+    r = 5 * torch.ones(1, 1, frames, 1)
+    assert limit_by_neighbours(r, torch.ones(1, 1, 1, 1)).unique().tolist() == [1.0 if frames == 1 else 5.0]
+
+
+def test_spikes_are_limited_before_anything_is_pooled():
+    r = torch.zeros(1, 1, 9, 1)
+    r[:, :, 4] = 50
+    one = torch.ones(1, 1, 1, 1)
+    free, limited = (list(transient_scales(r, one, one, influence_clip=None, limit_spikes=on))
+                     for on in (False, True))
+    assert min(s.abs().max() for s in free) > 9 and limited[0].abs().max() == 0
+    assert max(s.abs().max() for s in limited) < 0.5
+    r[:, :, 5] = 40                                             # two frames are an event, as long as its shorter end
+    for ours, theirs in zip(transient_scales(r, one, one, limit_spikes=True),
+                            transient_scales(r.clamp(max=40), one, one)):
+        assert torch.equal(ours, theirs)

@@ -60,7 +60,8 @@ class DynamicDecouplingNeck(DecomposingNeck):
         rank, base: of the base: its largest rank, and a dict of further arguments of
             :class:`lsef_plugins.nn.StabilityEncodingModule`.
         iterations: K of the alternation between base and transient.
-        influence_clip, hidden_channels: of the merge, see :class:`lsef_plugins.nn.ConsistencyIntegrationModule`.
+        influence_clip, limit_spikes, hidden_channels: of the merge, see
+            :class:`lsef_plugins.nn.ConsistencyIntegrationModule`.
         aux_loss: weights of ``density``, as of :class:`LSEFNeck`.
         options: those of :class:`lsef_plugins.nn.DynamicDecouplingModule`: ``kappa``, ``exponent`` and so on.
 
@@ -72,11 +73,13 @@ class DynamicDecouplingNeck(DecomposingNeck):
 
     def __init__(self, in_channels: Channels = None, num_segments: Optional[int] = None,
                  site: Optional[Mapping[str, Any]] = None, rank: int = 2, base: Optional[Mapping[str, Any]] = None,
-                 iterations: int = 1, influence_clip: Optional[float] = 4.0, hidden_channels: Optional[int] = None,
-                 on_nonfinite: str = 'auto', aux_loss: Optional[Mapping[str, float]] = None,
-                 init_cfg: Optional[Mapping] = None, **options: Any) -> None:
+                 iterations: int = 1, influence_clip: Optional[float] = 4.0, limit_spikes: bool = False,
+                 hidden_channels: Optional[int] = None, on_nonfinite: str = 'auto',
+                 aux_loss: Optional[Mapping[str, float]] = None, init_cfg: Optional[Mapping] = None,
+                 **options: Any) -> None:
         super().__init__(in_channels, num_segments, site, aux_loss, init_cfg)
-        merge = dict(windows=(1, ), influence_clip=influence_clip, hidden_channels=hidden_channels)
+        merge = dict(windows=(1, ), influence_clip=influence_clip, limit_spikes=limit_spikes,
+                     hidden_channels=hidden_channels)
         self.build_streams(rank=rank, iterations=iterations, sem=dict(base or {}), ddm=options, cim=merge,
                            on_nonfinite=on_nonfinite, merge=('transient', ))
 

@@ -137,9 +137,10 @@ def test_no_argument_is_lost_on_the_way(name, part, options):
 
 def test_the_arguments_of_the_merge_and_of_the_base_arrive():
     stream = build('DDM', rank=1, base=dict(mode='hard'), iterations=3, influence_clip=2.0, hidden_channels=5,
-                   on_nonfinite='raise').streams[0]
+                   limit_spikes=True, on_nonfinite='raise').streams[0]
     assert (stream.sem.rank, stream.sem.mode, stream.iterations) == (1, 'hard', 3)
     assert (stream.cim.influence_clip, stream.cim.out.in_channels, stream.on_nonfinite) == (2.0, 5, 'raise')
+    assert stream.cim.limit_spikes and not build('DDM').streams[0].cim.limit_spikes
     assert math.isclose(float(stream.ddm.kappa.detach().mean()), 3, rel_tol=1e-5)
     for name in ('SEM', 'CIM'):
         stream = build(name, hidden_channels=5, on_nonfinite='isolate').streams[0]

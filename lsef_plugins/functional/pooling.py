@@ -1,0 +1,53 @@
+r"""What a classifier reads of a decomposition: a few numbers per channel and clip.
+
+The transient of a clip is summarised at each window by its root mean square over time and space, in robust standard
+deviations,
+
+.. math::  m_w = \Bigl(\operatorname{mean}_{t,p} \bigl(S_w / (\hat\sigma\|a_w\|_2)\bigr)^2\Bigr)^{1/2}
+
+(:mod:`lsef_plugins.functional.multiscale`). No maximum: one bad value must not decide.
+Axes: ``b`` clips, ``c`` channels, ``t`` frames, ``n`` positions (h w), ``s`` windows.
+
+Source:
+    Ours; the abstract of arXiv:2511.11406 says nothing of a head.
+"""
+from typing import Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from .multiscale import transient_scales
+from .temporal import moving_average
+
+
+def transient_magnitude(residual: Tensor, threshold: Tensor, scale: Tensor, windows: Sequence[int] = (1, 3, 5),
+                        exponent: float = 2.0, influence_clip: Optional[float] = 4.0, limit_spikes: bool = True,
+                        frame_threshold: Optional[Tensor] = None) -> Tensor:
+    """The module's :math:`m_w` of a residual: ``(b, c, t, n) -> (b, s, c)``, in standard deviations.
+
+    From 0 to ``influence_clip``; zero exactly where nothing exceeds the threshold at that window. The arguments are
+    those of :func:`transient_scales`.
+    """
+    frames, positions = residual.shape[2:]
+    unit = torch.where(scale > 0, scale, torch.ones_like(scale))
+    scales = transient_scales(residual, threshold, scale, windows, exponent, influence_clip,
+                              frame_threshold=frame_threshold, limit_spikes=limit_spikes)
+    found = []
+    for window, transient in zip(windows, scales):
+        norm = moving_average(frames, window, residual.dtype, residual.device).square().sum(-1).sqrt()[:, None]
+        # vector_norm: its gradient at a channel without any transient is zero, that of a square root NaN.
+        length = torch.linalg.vector_norm(transient / (unit * norm), dim=(2, 3))
+        found.append(length / max(frames * positions, 1) ** 0.5)
+    return torch.stack(found, 1)
+
+
+def limited_mean(stable: Tensor, residual: Tensor, scale: Tensor, influence_clip: Optional[float] = 4.0) -> Tensor:
+    """The mean of the features over time and space with limited deviations from the base: ``(b, c, t, n) -> (b, c)``.
+
+    The plain mean of ``stable + residual`` where no deviation exceeds ``influence_clip`` times ``scale``
+    ``(b, c, 1, 1)``; never further than that from the mean of the base.
+    """
+    if influence_clip is not None:
+        limit = influence_clip * scale
+        residual = torch.minimum(torch.maximum(residual, -limit), limit)
+    return (stable + residual).mean((2, 3))

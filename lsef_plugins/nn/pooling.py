@@ -1,0 +1,114 @@
+r"""What a classifier reads of a clip (formulas in :mod:`lsef_plugins.functional.pooling`)."""
+from typing import Any, Mapping, Optional, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..functional.decomposition import frame_keep
+from ..functional.pooling import limited_mean, transient_magnitude
+from ..functional.shrinkage import noise_scale
+from ..functional.temporal import check_windows
+from .dynamics import TransientPart
+from .lsef import LSEF
+from .stability import StablePart
+
+READINGS = ('pool', 'stable', 'transient')
+
+
+class DecompositionPooling(nn.Module):
+    r"""A clip's features as a vector: what stays, and how much of what comes and goes at which time scale.
+
+    ============= ==================================================================================== =========
+    reading       what                                                                                 numbers
+    ============= ==================================================================================== =========
+    ``pool``      mean of the features, deviations from the base limited by ``influence_clip``, over u         c
+    ``stable``    mean of the stable part, over u                                                      c
+    ``transient`` root mean square of :math:`S_w` in robust standard deviations, for each window       c * windows
+    ============= ==================================================================================== =========
+
+    u is the root mean square of the clip's stable part: a number per clip that bad frames do not move. So every
+    reading is of the order of one at the start without batch statistics, and the vector does not know the scale of
+    the features. One bad frame, however large, or isolated spikes move it by a bounded amount.
+
+    Args:
+        channels: number of feature channels.
+        read: any of ``pool``, ``stable``, ``transient``.
+        windows: odd numbers of frames, ascending from 1.
+        rank, sem, ddm, on_nonfinite: as of :class:`LSEF`. The base is that of ``slow_basis=3`` cosines and the
+            threshold starts at one standard deviation, unlike in LSEF: what is read here as transient is lost to
+            nobody, since it is read anyway; what a flexible base has swallowed is.
+        influence_clip: what one element may deviate from the base at most, in standard deviations; None: no limit.
+        limit_spikes: limit each value of the residual by its neighbours in time. False where events last no more
+            than one frame of the map.
+
+    Shape:
+        - ``x``: ``(b, c, t, h, w)``; returns ``(b, out_channels)`` in x's dtype, readings in the order above,
+          windows one after the other. A clip that is not finite reads NaN.
+
+    Source:
+        Ours; arXiv:2511.11406 (abstract) says nothing of a head.
+    """
+
+    def __init__(self, channels: int, read: Sequence[str] = READINGS, windows: Sequence[int] = (1, 3, 5),
+                 rank: int = 2, sem: Optional[Mapping[str, Any]] = None, ddm: Optional[Mapping[str, Any]] = None,
+                 influence_clip: Optional[float] = 4.0, limit_spikes: bool = True,
+                 on_nonfinite: str = 'auto') -> None:
+        super().__init__()
+        if isinstance(read, str) or not read or set(read) - set(READINGS) or len(set(read)) != len(read):
+            raise ValueError(f"read is a tuple of any of {', '.join(READINGS)}, each once, got {read!r}.")
+        for name, value in (('sem', sem), ('ddm', ddm)):
+            if value is not None and not isinstance(value, Mapping):
+                raise ValueError(f'{name} is a dict of arguments; what is read is chosen by read=, got {value!r}.')
+        if influence_clip is not None and not influence_clip > 0:
+            raise ValueError(f'influence_clip is in standard deviations and positive, or None, got {influence_clip}.')
+        check_windows(windows)
+        self.read = tuple(name for name in READINGS if name in read)
+        self.windows, self.influence_clip, self.limit_spikes = tuple(windows), influence_clip, limit_spikes
+        self.separation = LSEF(
+            channels, rank=rank, sem={'slow_basis': 3, **(sem or {})}, on_nonfinite=on_nonfinite, merge=(),
+            ddm={'kappa': 1.0, **(ddm or {})} if 'transient' in self.read else False)
+        self.channels = channels
+        self.out_channels = channels * sum(len(self.windows) if name == 'transient' else 1 for name in self.read)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stable, parts, _, finite = self.separation.separate(x)
+        assert stable is not None   # SEM is never switched off here
+        with torch.autocast(x.device.type, enabled=False):
+            unit = _per_clip(torch.linalg.vector_norm(stable.stable, dim=(1, 2, 3)), stable.stable)
+            found = []
+            if 'pool' in self.read:
+                found.append(self._pooled(x, stable, parts) / unit)
+            if 'stable' in self.read:
+                found.append(stable.stable.mean((2, 3)) / unit)
+            if parts is not None and self.separation.ddm is not None:
+                magnitude = transient_magnitude(parts.residual, parts.threshold, parts.scale, self.windows,
+                                                self.separation.ddm.exponent, self.influence_clip,
+                                                self.limit_spikes, parts.frame_threshold)
+                found.append(magnitude.flatten(1))
+        vector = torch.cat(found, 1)
+        if finite is not None:
+            vector = torch.where(finite[:, None], vector, torch.full_like(vector, float('nan')))
+        return vector.to(x.dtype)
+
+    def _pooled(self, x: Tensor, stable: StablePart, parts: Optional[TransientPart]) -> Tensor:
+        if parts is not None:
+            return limited_mean(stable.stable, parts.residual, parts.scale, self.influence_clip)
+        features = x.to(stable.stable.dtype).flatten(3)
+        residual = features - stable.stable
+        scale = noise_scale(residual, features)
+        return limited_mean(stable.stable, residual * frame_keep(stable.frame_gate, features), scale,
+                            self.influence_clip)
+
+    def reset_identity(self) -> None:
+        """Thresholds at their start, whatever an initialiser did to the parameters."""
+        self.separation.reset_identity()
+
+    def extra_repr(self) -> str:
+        return (f'channels={self.channels}, read={self.read}, windows={self.windows}, '
+                f'influence_clip={self.influence_clip}, limit_spikes={self.limit_spikes}')
+
+
+def _per_clip(norm: Tensor, x: Tensor) -> Tensor:
+    """Root mean square ``(b, 1)`` of clips of a given norm, 1 for those without any energy."""
+    rms = norm / max(x[0].numel() if len(x) else 1, 1) ** 0.5
+    return torch.where(rms > 0, rms, torch.ones_like(rms))[:, None]

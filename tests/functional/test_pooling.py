@@ -1,0 +1,128 @@
+"""What is read of a transient: events by their size and length, spikes hardly, nothing without bound."""
+import math
+
+import pytest
+import torch
+
+from lsef_plugins.functional import limited_mean, transient_magnitude
+
+B, C, T, N = 2, 3, 9, 4
+
+
+def units(sigma=1.0):
+    return torch.full((B, C, 1, 1), float(sigma))
+
+
+def noise(seed=0, size=1.0):
+    return size * torch.randn(B, C, T, N, generator=torch.Generator().manual_seed(seed))
+
+
+def spike(frames, value=50.0):
+    r = torch.zeros(B, C, T, N)
+    r[:, 1, frames, 2] = value
+    return r
+
+
+def test_the_magnitude_is_its_formula():
+    r = 4 * noise()
+    r[:, 0] = 0
+    sigma, tau = 2 * units(), 3 * units()
+    found = transient_magnitude(r, tau, sigma, (1, 3), exponent=2.0, influence_clip=1.5, limit_spikes=False)
+    assert found.shape == (B, 2, C)
+    for index, window in enumerate((1, 3)):
+        for b in range(B):
+            for c in range(C):
+                total = 0.0
+                for t in range(T):
+                    near = [s for s in range(T) if abs(s - t) <= window // 2]
+                    norm = 1 / math.sqrt(len(near))
+                    for n in range(N):
+                        value = sum(float(r[b, c, s, n]) for s in near) / len(near)
+                        kept = value * (1 - (3 * norm / value) ** 2) if abs(value) > 3 * norm else 0.0
+                        total += min(abs(kept) / (2 * norm), 1.5) ** 2
+                assert float(found[b, index, c]) == pytest.approx(math.sqrt(total / (T * N)), abs=1e-5)
+
+
+def test_a_flash_of_one_frame_says_nothing_and_an_event_of_two_says_what_it_is():
+    one, two = (transient_magnitude(spike(frames), units(), units()) for frames in ([4], [4, 5]))
+    plain = transient_magnitude(spike([4, 5]), units(), units(), limit_spikes=False)
+    assert one.max() < 0.15 and one[:, 0].max() == 0
+    assert torch.equal(two, plain) and two[:, 0, 1].min() > 0.9
+    assert two[:, :, [0, 2]].abs().max() == 0
+
+
+def test_one_value_however_large_moves_every_reading_by_a_bounded_amount():
+    r = noise()
+    before = transient_magnitude(r, units(), units())
+    moved = [(transient_magnitude(r + spike([4], 10.0 ** k), units(), units()) - before).abs().max() for k in (2, 4, 6)]
+    assert max(moved) < 0.2
+    torch.testing.assert_close(moved[0], moved[2])
+    free = transient_magnitude(r + spike([4], 1e6), units(), units(), influence_clip=None, limit_spikes=False)
+    assert (free - before).max() > 1e4
+
+
+def test_the_influence_clip_bounds_the_reading():
+    loud = 1e3 * torch.ones(B, C, T, N)
+    for clip in (1.5, 4.0):
+        found = transient_magnitude(loud, units(), units(), influence_clip=clip)
+        torch.testing.assert_close(found, torch.full_like(found, clip))
+
+
+@pytest.mark.parametrize('factor', [1e-3, 1e3])
+def test_the_reading_is_in_standard_deviations(factor):
+    r = 2 * noise()
+    torch.testing.assert_close(transient_magnitude(factor * r, factor * units(), factor * units()),
+                               transient_magnitude(r, units(), units()), rtol=1e-4, atol=1e-5)
+
+
+def test_reversing_time_or_sign_changes_nothing():
+    r = 2 * noise()
+    expected = transient_magnitude(r, units(), units())
+    assert expected.min() > 0.1
+    for other in (r.flip(2), -r):
+        torch.testing.assert_close(transient_magnitude(other, units(), units()), expected)
+
+
+def test_a_silent_channel_reads_zero_with_a_finite_gradient():
+    r = noise()
+    r[:, 1] = 0
+    r.requires_grad_()
+    sigma = units()
+    sigma[:, 1] = 0
+    found = transient_magnitude(r, sigma, sigma)
+    assert found[:, :, 1].abs().max() == 0 and found[:, :, 0].min() > 0
+    found.sum().backward()
+    assert r.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('options', [dict(), dict(exponent=1.0, influence_clip=None), dict(limit_spikes=False)])
+def test_the_gradient_is_the_derivative(options):
+    r = (3 * noise()).double().requires_grad_()
+    tau = (0.7 * units()).double()
+    assert torch.autograd.gradcheck(lambda z: transient_magnitude(z, tau, tau * 1.3, **options), (r, ), atol=1e-5)
+
+
+def test_with_a_threshold_on_frames_whole_frames_are_shrunk():
+    r = noise(size=0.1)
+    r[:, :, 4:6] += 5
+    quiet = torch.full((B, 1, 1, 1), 1e3)
+    assert transient_magnitude(r, units(), units(), frame_threshold=quiet).max() == 0
+    assert transient_magnitude(r, units(), units(), frame_threshold=quiet / 1e3).min() > 0.5
+
+
+def test_the_mean_is_the_plain_one_until_a_deviation_passes_the_limit():
+    stable, r = noise(), noise(1, size=0.5)
+    torch.testing.assert_close(limited_mean(stable, r, units(), 4.0), (stable + r).mean((2, 3)))
+    torch.testing.assert_close(limited_mean(stable, 100 * r, units(), None), (stable + 100 * r).mean((2, 3)))
+    base = stable.mean((2, 3))
+    far = [limited_mean(stable, r + spike([4], value), units(), 4.0) - base for value in (1e2, 1e6)]
+    torch.testing.assert_close(far[0], far[1])
+    assert (limited_mean(stable, 1e6 * r.abs(), units(2), 4.0) - base).allclose(torch.full((B, C), 8.0), atol=1e-3)
+
+
+@pytest.mark.parametrize('shape', [(0, C, T, N), (B, C, 1, N), (B, C, T, 1)])
+def test_no_clips_one_frame_one_position(shape):
+    r = torch.ones(shape)
+    unit = torch.ones(*shape[:2], 1, 1)
+    found = transient_magnitude(r, unit, unit)
+    assert found.shape == (shape[0], 3, C) and found.isfinite().all()
