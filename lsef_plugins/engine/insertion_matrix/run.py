@@ -5,6 +5,7 @@ in the work folder, written whole; the next start reuses the rows that passed if
 """
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib.metadata
 import inspect
@@ -13,6 +14,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import time
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -201,7 +203,9 @@ def _child(work: Callable[[Entry, str], Dict], entry: Entry, neck: str, path: Pa
     log = os.open(log_of(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    sys.stdout = sys.stderr = os.fdopen(1, 'w', encoding='utf-8', buffering=1, closefd=False)
     torch.set_num_threads(1)
+    gc.freeze()     # what the parent imported is never looked through again
     _quiet_host()
     row = work(entry, neck)
     with whole_file(path) as unfinished:
