@@ -73,6 +73,7 @@ def stable_operator(
     start: str = 'local',
     slow_basis: Optional[Union[int, str]] = None,
     exact_gradient: bool = False,
+    judge_isolation: bool = True,
 ) -> StableOperator:
     """The operator over time whose product with the clip is the stable part, and the gate of each frame.
 
@@ -89,6 +90,8 @@ def stable_operator(
         slow_basis: number of slowest cosines the base may consist of, ``'dct'`` for t/2, None for no limit.
         exact_gradient: let the gradient pass through the repair. For checking only: it explodes on
             degenerate clips.
+        judge_isolation: tell bad frames from the frames of an event in ``frame_gate``. False spares that where only the
+            operator is wanted; ``frame_gate`` is then ``outlying``.
 
     Raises:
         ValueError: an unknown ``start`` or ``mode``, a number out of its range, or no Gram matrices.
@@ -134,7 +137,7 @@ def stable_operator(
         repaired = repair @ g @ repair.transpose(-1, -2)
         operator = project((repaired + repaired.transpose(-1, -2)) / 2) @ repair
     # An order of frames is needed to tell an event from a bad frame; the geometric median knows none.
-    gate = outlying * isolation(operator, g) if start == 'local' else outlying
+    gate = outlying * isolation(operator, g) if judge_isolation and start == 'local' else outlying
     return StableOperator(operator, gate, outlying)
 
 

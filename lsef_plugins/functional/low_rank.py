@@ -42,9 +42,29 @@ def gram(x: Tensor) -> Tensor:
     so that no permuted copy is made.
     """
     x = x.to(torch.promote_types(x.dtype, torch.float32))
+    return _gram(x) if must_be_plain() else _Gram.apply(x)
+
+
+def _gram(x: Tensor) -> Tensor:
     # (b, c, t, n) @ (b, c, n, t) -> (b, c, t, t)
     g = torch.matmul(x, x.transpose(-1, -2)).sum(1)
     return (g + g.transpose(-1, -2)) / 2
+
+
+class _Gram(torch.autograd.Function):
+    """One product in the backward pass, where autograd makes one for each of the two factors."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return _gram(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, = ctx.saved_tensors
+        # (b, 1, t, t) @ (b, c, t, n)
+        return torch.matmul((grad + grad.transpose(-1, -2))[:, None], x)
 
 
 def safe_scale(peak: Tensor) -> Tensor:
