@@ -457,6 +457,20 @@ def test_the_table_names_what_failed_and_counts_what_was_not_examined(tmp_path):
     assert len(list((tmp_path / 'o').iterdir())) == 2
 
 
+def test_rows_of_another_environment_fill_in_and_say_so(tmp_path):
+    row = dict(name='a/x.py', family='F', neck='SEM', status='needs', reason='needs mmcls', cells={})
+    failed = dict(row, name='a/y.py', status='failed', reason='identity: differs')
+    theirs = [dict(row, status='passed', reason=''), dict(failed, status='passed', reason='')]
+    report.write(theirs, dict(torch='2', mmcv='2.0'), 'x', data=tmp_path / 'o.json')
+    rows = report.completed([row, failed], dict(torch='2', mmcv='2.1'), tmp_path / 'o.json')
+    assert [each['status'] for each in rows] == ['passed', 'failed'], 'what failed here is not hidden'
+    assert '- `a/x.py`: passed with mmcv 2.0. Here it needs mmcls.' in report.markdown(rows, {}, 'x')
+    for text in ('{}', 'no json', '[1]'):
+        (tmp_path / 'o.json').write_text(text)
+        with pytest.raises(catalogue.MatrixError, match='holds no rows of this tool'):
+            report.completed([row], {}, tmp_path / 'o.json')
+
+
 @pytest.fixture(scope='module')
 def tool():
     spec = importlib.util.spec_from_file_location('insertion_matrix_tool', TOOL)
