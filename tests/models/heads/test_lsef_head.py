@@ -127,6 +127,14 @@ def test_the_crops_of_a_video_become_clips_whose_scores_are_averaged(name, make_
     torch.testing.assert_close(together, torch.stack(alone).mean(0), rtol=1e-3, atol=1e-5)
 
 
+def test_temporal_pooling_of_tsm_leaves_half_of_the_frames_of_each_clip(make_family):
+    family = with_head(make_family, 'tsm')
+    family.config.backbone.temporal_pool = True
+    model, read = family.build(), []
+    model.cls_head.poolings[0].register_forward_hook(lambda module, args, output: read.append(args[0].shape))
+    assert family.scores(model).shape == (2, 7) and read[0][:3] == (2, 512, 4)
+
+
 @pytest.mark.parametrize('name', ['slowonly', 'c3d'])
 def test_views_that_come_a_few_at_a_time_give_what_they_give_together(name, make_family):
     family = with_head(make_family, name)
