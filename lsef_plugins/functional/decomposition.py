@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .exporting import lower_median
+from .exporting import at_least, lower_median
 from .low_rank import gram, spectral_shrinkage
 from .temporal import dct_basis, neighbour_predictor
 
@@ -58,7 +58,7 @@ def geometric_median_weights(g: Tensor) -> Tensor:
         constant = (weights * projected).sum(-1, keepdim=True)
         distance = (diagonal - 2 * projected + constant).clamp_min(0).sqrt()
         floor = 1e-3 * distance.mean(-1, keepdim=True)
-        weights = 1 / torch.maximum(distance, floor).clamp_min(tiny ** 0.5)
+        weights = 1 / at_least(torch.maximum(distance, floor), tiny ** 0.5)
         weights = weights / weights.sum(-1, keepdim=True)
     return weights
 
@@ -131,7 +131,7 @@ def stable_operator(
         if step == 0:
             error = error / deviation.square().sum(-1)
         limit = frame_kappa ** 2 * torch.maximum(lower_median(error, keepdim=True), floor)
-        outlying = stop(torch.where(error > limit, 1 - limit / error.clamp_min(torch.finfo(g.dtype).tiny),
+        outlying = stop(torch.where(error > limit, 1 - limit / at_least(error, torch.finfo(g.dtype).tiny),
                                     torch.zeros_like(error)))
         repair = identity - outlying[..., None] * deviation
         repaired = repair @ g @ repair.transpose(-1, -2)

@@ -22,18 +22,15 @@ def tool():
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory, tiny_config):
-    """A config file with the neck, weights of it, and the model."""
+    """A config file, weights of it, and the model; files with a neck are read in tests/engine/test_export.py."""
     from mmaction.registry import MODELS
     from mmengine.registry import init_default_scope
     folder = tmp_path_factory.mktemp('export')
-    cfg = tiny_config(folder / 'work', model=dict(neck=dict(type='LSEFNeck')))
+    cfg = tiny_config(folder / 'work')
     cfg.dump(str(folder / 'config.py'))
     init_default_scope('mmaction')
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).eval()
-    with torch.no_grad():
-        for parameter in model.neck.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape))
     torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'weights.pth')
     return folder / 'config.py', folder / 'weights.pth', model
 
@@ -54,15 +51,15 @@ def test_the_file_gives_the_scores_of_testing(trained, tool, tmp_path, capsys):
 
 def test_wrong_input_is_told_in_one_sentence(trained, tool, tiny_config, tmp_path):
     config, weights, _ = trained
-    stock, cut = tmp_path / 'stock.py', tmp_path / 'cut.pth'
-    tiny_config(tmp_path / 'w').dump(str(stock))
+    plugged, cut = tmp_path / 'plugged.py', tmp_path / 'cut.pth'
+    tiny_config(tmp_path / 'w', model=dict(neck=dict(type='LSEFNeck'))).dump(str(plugged))
     cut.write_bytes(b'x')
     shape = ['--shape', '1', '3', '8', '32', '32', '--out', str(tmp_path / 'deep' / 'm.onnx')]
     for arguments, words in (
             ([str(config), str(cut), *shape], 'cut.pth (1 bytes) is incomplete'),
             ([str(config), 'gone.pth', *shape], 'gone.pth does not exist'),
             (['gone.py', str(weights), *shape], 'gone.py does not exist'),
-            ([str(stock), str(weights), *shape], 'weights.pth does not hold the weights of'),
+            ([str(plugged), str(weights), *shape], 'weights.pth does not hold the weights of'),
             ([str(config), str(weights), '--shape', '1', '8', '32', '32'], 'cannot take inputs of shape (2, 1, 8, 32'),
             ([str(config), str(weights), '--shape', '0', '3', '8', '32', '32'], 'A shape has sizes >= 1, got [0, 3')):
         with pytest.raises(SystemExit) as caught:
