@@ -6,7 +6,7 @@ from lsef_plugins.nn import LSEF
 
 NECK = dict(type='LSEFNeck', aux_loss=dict(rank=0.5))
 # A 2-D, a 3-D, a transformer and a skeleton family. Both backends trace in full, the second the backward as well;
-# inductor takes minutes for its kernels and was compared by hand (docs/export.md).
+# inductor takes minutes to compile its kernels on a CPU.
 BACKENDS = dict(tsn='eager', slowonly='aot_eager', swin='eager', stgcn='aot_eager')
 
 
