@@ -316,6 +316,17 @@ def test_one_broken_column_fails_the_row_and_the_others_are_still_examined(shipp
     assert row['cells']['identity']['state'] == 'ok' and row['cells']['optimizer']['state'] == 'ok'
 
 
+@pytest.mark.parametrize('column, status', [('identity', 'failed'), ('learns', 'failed'), ('fcn_test', 'passed')])
+def test_a_stock_that_cannot_do_the_essential_fails_the_row(column, status, shipped, monkeypatch):
+    def cannot(subject):
+        raise checks.NotHere('stock: planted')
+
+    monkeypatch.setattr(examine, 'COLUMNS', {'passive': checks.passive, column: cannot})
+    row = examine.examine(entry_of(GRAPHS, shipped))
+    assert row['status'] == status and row['cells'][column]['state'] == 'not here'
+    assert row['reason'] == (f'{column}: stock: planted' if status == 'failed' else '')
+
+
 def test_a_model_that_cannot_be_built_is_a_failed_row(shipped):
     entry = entry_of(GRAPHS, shipped)
     cfg = Config(entry.cfg.to_dict())
