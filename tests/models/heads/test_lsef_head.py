@@ -285,6 +285,17 @@ def test_initialisation_and_dropout():
     assert (own.fc_cls.weight == 0.5).all()
 
 
+@pytest.mark.parametrize('factor', [1e-3, 1e3])
+def test_what_enters_beside_the_maps_is_of_the_order_of_one_too(factor):
+    head = build_head(num_classes=50).eval()
+    head.rebuild((6, ), 4)
+    plain = torch.randn(4, 4, generator=torch.Generator().manual_seed(1))
+    expected = head.score([maps()], plain)
+    torch.testing.assert_close(head.score([maps()], factor * plain), expected)
+    assert not torch.allclose(head.score([maps()], -plain), expected)
+    assert torch.isfinite(head.score([maps()], 0 * plain)).all()
+
+
 def test_no_argument_of_the_readings_is_lost_on_the_way():
     options = dict(read=['pool', 'transient'], windows=[1, 7], rank=3, sem=dict(mode='hard'), ddm=dict(exponent=1.0),
                    influence_clip=2.0, limit_spikes=False, on_nonfinite='isolate')
