@@ -53,7 +53,7 @@ def without_downloads(config: Any) -> None:
         for key, value in list(config.items()):
             if key in ('pretrained', 'pretrained_type'):
                 config[key] = False if isinstance(value, bool) else None
-            elif key in ('clip_pretrained', 'pretrained2d'):
+            elif key == 'pretrained2d':
                 config[key] = False
             elif key == 'init_cfg' and type_name(value if isinstance(value, dict) else {}) == 'Pretrained':
                 del config[key]
@@ -118,6 +118,7 @@ def _vision_transformer(model: Any, notes: List[str]) -> None:
 
 def _uniformerv2(model: Any, notes: List[str]) -> None:
     backbone = model.backbone
+    backbone.clip_pretrained = False    # its default asks for a checkpoint
     deep = backbone.get('n_layers', 4)
     was = backbone.get('layers', 12)
     _token_transformer('layers', 'width', 'heads', (12, 768, 12))(model, notes)
