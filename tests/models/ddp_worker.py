@@ -1,6 +1,8 @@
 """One process of tests/models/test_ddp.py: trains plugged recognizers for three steps on its share of a batch.
 
-``python ddp_worker.py FOLDER FAMILY...`` writes ``FOLDER/<family>_<world size>_<rank>.pth``.
+``python ddp_worker.py FOLDER FAMILY...`` writes ``FOLDER/<family>_<world size>_<rank>.pth``, the
+weights after the first step and after the last. A family is named
+``tsn`` or ``tsn+head``: the second with LSEFHead as well.
 """
 import os
 import sys
@@ -17,6 +19,11 @@ from torch.nn.modules.dropout import _DropoutNd
 import lsef_plugins  # noqa: F401
 
 CLIPS, STEPS = 4, 3
+
+
+def family_of(name):
+    name, _, head = name.partition('+')
+    return Family(name).with_head(type='LSEFHead') if head else Family(name)
 
 
 def recognizer(family):
@@ -36,7 +43,7 @@ def recognizer(family):
 
 
 def train(name, folder, world, rank):
-    family = Family(name)
+    family = family_of(name)
     model = recognizer(family)
     trained = MMDistributedDataParallel(model, find_unused_parameters=False) if world > 1 else model
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.01))
@@ -44,7 +51,9 @@ def train(name, folder, world, rank):
         data = family.raw_batch(clips=CLIPS, training=True, seed=step)
         mine = range(rank, CLIPS, world)
         trained.train_step({key: [values[i] for i in mine] for key, values in data.items()}, wrapper)
-    torch.save(model.state_dict(), f'{folder}/{name}_{world}_{rank}.pth')
+        if step == 0:
+            first = {key: value.clone() for key, value in model.state_dict().items()}
+    torch.save([first, model.state_dict()], f'{folder}/{name}_{world}_{rank}.pth')
 
 
 def main(folder, *names):

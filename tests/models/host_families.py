@@ -97,6 +97,13 @@ class Family:
         self.config = base_config(name)
         self.classes = self.config.cls_head.num_classes
 
+    def with_head(self, **options):
+        """Another head in place of the stock one, and what that knew of the clip stays."""
+        stock = self.config.cls_head
+        kept = {key: stock[key] for key in ('num_classes', 'in_channels', 'num_segments') if key in stock}
+        self.config.cls_head = {**kept, 'average_clips': 'prob', **options}
+        return self
+
     def build(self, neck=None, seed=0, **changes):
         from mmaction.registry import MODELS
         from mmengine.config import Config

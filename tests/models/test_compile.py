@@ -5,9 +5,10 @@ import torch
 from lsef_plugins.nn import LSEF
 
 NECK = dict(type='LSEFNeck', aux_loss=dict(rank=0.5))
-# A 2-D, a 3-D, a transformer and a skeleton family. Both backends trace in full, the second the backward as well;
-# inductor takes minutes to compile its kernels on a CPU.
-BACKENDS = dict(tsn='eager', slowonly='aot_eager', swin='eager', stgcn='aot_eager')
+# A 2-D, a 3-D, a transformer and a skeleton family; LSEFHead at its own entrance and listening in a backbone. Both
+# backends trace in full, the second the backward as well; inductor takes minutes to compile its kernels on a CPU.
+BACKENDS = {'tsn': 'eager', 'slowonly': 'aot_eager', 'swin': 'eager', 'stgcn': 'aot_eager', 'tsn+head': 'eager',
+            'videomae+head': 'eager'}
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,10 @@ def plugged(make_family, wake):
     """Awake, and without chance: a compiled graph draws other random numbers than eager mode."""
 
     def build(name):
+        name, _, head = name.partition('+')
         family = make_family(name)
+        if head:
+            family.with_head(type='LSEFHead')
         model = wake(family.build(NECK))
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):

@@ -13,12 +13,7 @@ NECK = dict(type='LSEFNeck')
 
 
 def with_head(make_family, name, **options):
-    """A family whose head is ours; what its stock head knew of the clip stays."""
-    family = make_family(name)
-    stock = family.config.cls_head
-    kept = {key: stock[key] for key in ('num_classes', 'in_channels', 'num_segments') if key in stock}
-    family.config.cls_head = dict(type='LSEFHead', average_clips='prob', **{**kept, **options})
-    return family
+    return make_family(name).with_head(type='LSEFHead', **options)
 
 
 def heard_or_entered(model, inputs):
@@ -192,6 +187,48 @@ def test_a_copy_listens_for_itself(make_family):
         for parameter in model.parameters():
             parameter.zero_()
     assert torch.equal(family.scores(twin), expected)
+
+
+@pytest.fixture(scope='module', params=[None, dict(NECK, aux_loss=dict(rank=1.0))], ids=['alone', 'over a neck'])
+def omni(request):
+    """RecognizerOmni, whose two label spaces become one: its head is one linear layer for images and videos."""
+    torch.manual_seed(0)
+    config = dict(type='RecognizerOmni', backbone=dict(type='OmniResNet'), data_preprocessor=None,
+                  cls_head=dict(type='LSEFHead', num_classes=3, in_channels=2048, dropout_ratio=0.0,
+                                average_clips='prob'))
+    model = MODELS.build({**config, **({} if request.param is None else dict(neck=request.param))})
+    generator = torch.Generator().manual_seed(1)
+    image, video = torch.rand(2, 3, 32, 32, generator=generator), torch.rand(2, 3, 8, 32, 32, generator=generator)
+    return model, image, video
+
+
+def test_the_recognizer_of_images_and_videos_learns_both_in_one_label_space(omni):
+    model, image, video = omni
+    model.train().zero_grad()
+    alone = []
+    for source in (image, video):
+        alone.append(model(dict(inputs=source, data_samples=samples([0, 2])), mode='loss')['loss_cls_0'])
+    sources = [dict(inputs=source, data_samples=samples([0, 2])) for source in (image, video)]
+    losses = model(*sources, mode='loss')
+    torch.testing.assert_close([losses['loss_cls_0'], losses['loss_cls_1']], alone)
+    model.parse_losses(losses)[0].backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.cls_head.parameters())
+
+
+def test_an_image_is_read_as_a_clip_that_does_not_move(omni):
+    """One frame or eight equal ones: the same base, and nothing comes or goes."""
+    model, image, _ = omni
+    model.eval()
+    with torch.no_grad():
+        maps = model.extract_feat(image)
+        assert maps.dim() == 4
+        scores = model.cls_head(maps)
+        still = model.cls_head(maps[:, :, None].expand(-1, -1, 8, -1, -1).contiguous())
+        read = model.cls_head.poolings[0](maps[:, :, None])
+        found = model(dict(inputs=image, data_samples=samples([0, 2])), mode='predict')
+    torch.testing.assert_close(still, scores, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.stack([each.pred_score for each in found]), scores.softmax(1))
+    assert read[:, 2 * 2048:].abs().max() == 0 and read[:, :2048].std() > 0.1
 
 
 def test_tensor_mode_gives_scores(make_family):
