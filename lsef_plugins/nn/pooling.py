@@ -1,4 +1,5 @@
 r"""What a classifier reads of a clip (formulas in :mod:`lsef_plugins.functional.pooling`)."""
+import math
 from typing import Any, Mapping, Optional, Sequence
 
 import torch
@@ -110,5 +111,5 @@ class DecompositionPooling(nn.Module):
 
 def _per_clip(norm: Tensor, x: Tensor) -> Tensor:
     """Root mean square ``(b, 1)`` of clips of a given norm, 1 for those without any energy."""
-    rms = norm / max(x[0].numel() if len(x) else 1, 1) ** 0.5
+    rms = norm / max(math.prod(x.shape[1:]), 1) ** 0.5      # no len(x): it would fix the clips of an exported graph
     return torch.where(rms > 0, rms, torch.ones_like(rms))[:, None]

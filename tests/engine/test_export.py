@@ -20,13 +20,15 @@ def scope():
     init_default_scope('mmaction')
 
 
-def awake(name, **neck):
+def awake(name, type='LSEFNeck', head=None):
     """A plugged recognizer whose neck has moved away from its identity start, with logits of order one."""
     family = Family(name)
-    model = family.build(dict(type='LSEFNeck', **neck))
+    if head:
+        family.with_head(type=head)
+    model = family.build(type and dict(type=type))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in model.neck.parameters():
+        for parameter in model.neck.parameters() if type else []:
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
         for module in model.cls_head.modules():
             if isinstance(module, torch.nn.Linear):
@@ -107,6 +109,31 @@ def test_the_recognizer_is_what_it_was(exported):
     assert all(parameter.requires_grad for parameter in model.neck.parameters())
     assert not any('parametriz' in name or 'network' in name for name in names)
     assert model.neck.layout is not None and not model.neck._collected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name, neck, head', [
+    ('slowonly', None, 'LSEFHead'), ('videomae', 'LSEFNeck', 'LSEFHead'),       # at its entrance; listens in a backbone
+    ('videomae', 'SEM', None), ('videomae', 'DDM', None), ('videomae', 'CIM', None)])
+def test_our_head_and_each_part_alone_score_in_a_file_as_in_pytorch(name, neck, head, tmp_path):
+    torch.manual_seed(0)
+    family, model = awake(name, neck, head)
+    told = export_onnx(model, family.batch(model)['inputs'], str(tmp_path / 'm.onnx'), scores='logits')
+    assert told.batch is None and told.difference < 1e-5
+    other = family.batch(model, clips=3, seed=3)['inputs']
+    other[0, ..., 1:3, :, :] *= 20
+    expected = logits(model, other)
+    came = run(tmp_path / 'm.onnx', other)
+    np.testing.assert_allclose(came, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    # Without this law a file that has lost neck or head would pass.
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for prefix in ('neck', 'cls_head.poolings')[not neck:1 + bool(head)]:
+            for parameter in model.get_submodule(prefix).parameters():
+                parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator))
+            changed = logits(model, other)
+            assert np.abs(changed - expected).max() > 1e-3 * np.abs(expected).max()
+            expected = changed
 
 
 @pytest.fixture(scope='module')
