@@ -1,4 +1,4 @@
-"""Train, checkpoint, resume, test, inference: the host's own runner and pipelines, on files, in four families."""
+"""Train, checkpoint, resume, test, inference: the host's own runner and pipelines, on files, in four families, one with our head too."""
 import pickle
 
 import numpy as np
@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from lsef_plugins.engine import launch
 
-NAMES = ['tsn', 'slowonly', 'videomae', 'stgcn']
+NAMES = ['tsn', 'slowonly', 'videomae', 'stgcn', 'videomae+head']
 CLASSES = 2
 
 
@@ -35,16 +35,18 @@ def poses(tmp_path_factory):
 @pytest.fixture(scope='module', params=NAMES)
 def trained(request, tmp_path_factory, tiny_config, make_family, poses):
     """A configuration file of the family with the one line in it, and the folder of two epochs of training."""
+    name, _, head = request.param.partition('+')
     folder = tmp_path_factory.mktemp(request.param)
-    model = make_family(request.param).config
+    family = make_family(name)
+    model = (family.with_head(type='LSEFHead') if head else family).config
     model.cls_head.num_classes = CLASSES
     model.neck = dict(type='LSEFNeck')
     settings = tiny_config(folder / 'straight').to_dict()
     settings['model'] = model.to_dict()
-    change(settings, request.param, poses)
+    change(settings, name, poses)
     Config(settings).dump(folder / 'config.py')
     launch.train(str(folder / 'config.py'), work_dir=str(folder / 'straight'), seed=0)
-    return request.param, folder
+    return name, folder
 
 
 def change(settings, name, poses):
@@ -83,7 +85,7 @@ def test_a_resumed_training_ends_where_the_uninterrupted_one_did(trained):
     assert any(key.startswith('neck.') for key in straight)
     for key, value in straight.items():
         assert torch.equal(value, resumed[key]), key
-    for key in (key for key in straight if key.startswith('neck.') and 'offset' not in key):
+    for key in (key for key in straight if key.startswith(('neck.', 'cls_head.')) and 'offset' not in key):
         assert not torch.equal(straight[key], first[key]), f'{key} stands still'
 
 
