@@ -44,6 +44,7 @@ WORLDS = {'local': (4, 3, 0.1), 'broad': (8, 5, 0.75)}     # channels of an even
 REGIMES = ('positive', 'signed', 'corrupted')
 CORRUPTIONS = ('drop', 'noise', 'swap', 'spike', 'gauss', 'drift')
 CONDITIONS = ('clean', *CORRUPTIONS, 'frame x30')
+Job = Tuple[str, str, str, float, int]                     # world, regime, reader, learning rate, seed
 VALIDATION = -1                                            # the seed of the world that learning rates are chosen on
 
 
@@ -141,8 +142,8 @@ class TemporalConvolution(nn.Module):
         super().__init__()
         self.inward = nn.Conv3d(CHANNELS, hidden, (3, 1, 1), padding=(1, 0, 0))
         self.out = nn.Conv3d(hidden, CHANNELS, (3, 1, 1), padding=(1, 0, 0))
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.out(nn.functional.gelu(self.inward(x)))
@@ -265,12 +266,12 @@ def load(path: str, settings: Dict[str, Any]) -> Dict[str, Dict[str, float]]:
     return cells
 
 
-def run_missing(jobs: List[Tuple], args: argparse.Namespace, cells: Dict[str, Dict[str, float]],
+def run_missing(jobs: List[Job], args: argparse.Namespace, cells: Dict[str, Dict[str, float]],
                 save: Callable[[], None]) -> None:
     """Measures what is missing of ``jobs`` (world, regime, reader, rate, seed), saving after each."""
     missing = [job for job in dict.fromkeys(jobs) if key_of(*job) not in cells]
 
-    def take(job: Tuple, found: Dict[str, float]) -> None:
+    def take(job: Job, found: Dict[str, float]) -> None:
         cells[key_of(*job)] = found
         save()
         print(f'{key_of(*job)}: clean {found["clean"]:.1f}, corrupted {found["corrupted, mean"]:.1f}, '

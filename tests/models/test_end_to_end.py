@@ -1,4 +1,7 @@
-"""Train, checkpoint, resume, test, inference: the host's own runner and pipelines, on files, in four families, one with our head too."""
+"""Train, checkpoint, resume, test, inference: the host's own runner and pipelines, on files, in four families.
+
+In one of them with our head, too, which listens in the backbone.
+"""
 import pickle
 
 import numpy as np
