@@ -281,7 +281,7 @@ def run_missing(jobs: List[Job], args: argparse.Namespace, cells: Dict[str, Dict
         for job in missing:
             take(job, measure(*job, args.steps, args.clips))
     elif missing:
-        with ProcessPoolExecutor(args.jobs, multiprocessing.get_context('spawn')) as pool:
+        with ProcessPoolExecutor(min(args.jobs, len(missing)), multiprocessing.get_context('spawn')) as pool:
             running = {pool.submit(measure, *job, args.steps, args.clips): job for job in missing}
             try:
                 for done in as_completed(running):
