@@ -53,17 +53,30 @@ def _accepting(init):
         if other is not None:
             arguments['neck'] = other
         init(self, **arguments)
-        read_at = head_site(self)       # found before there is a neck of ours, placed after: it hears what that made
+        # Found before there is a neck of ours, placed after: it hears what that made.
+        read_at = head_site(self, ours.get('num_segments'))
         insert_neck(self, ours)
         place_head(self, read_at)
 
     return __init__
 
 
-def head_site(recognizer: Any) -> Optional[Site]:
-    """Where a head of ours reads the maps of its recognizer; None for a head of the host's."""
+def head_site(recognizer: Any, num_segments: Optional[int] = None) -> Optional[Site]:
+    """Where a head of ours reads the maps of its recognizer; None for a head of the host's.
+
+    ``num_segments``: what the neck beside it was told, if the head was told nothing.
+
+    Raises:
+        ValueError: no known site, or one of the user's own where a score would not be that of a clip.
+    """
     head = getattr(recognizer, 'cls_head', None)
-    return find_site(recognizer, head.site, head.num_segments) if isinstance(head, SitedHead) else None
+    if not isinstance(head, SitedHead):
+        return None
+    kinds = {cls.__name__ for cls in type(recognizer).__mro__} & {'Recognizer2D', 'RecognizerGCN'}
+    if head.site is not None and kinds:
+        raise ValueError(f'{type(head).__name__} takes no site of its own in {kinds.pop()}, whose frames or persons '
+                         'enter the head one by one. Leave site= out of cls_head: there it reads what enters it.')
+    return find_site(recognizer, head.site, head.num_segments or num_segments)
 
 
 def place_head(recognizer: Any, site: Optional[Site]) -> None:
@@ -87,10 +100,18 @@ def _ours_last(stock):
 
     @functools.wraps(stock)
     def init_weights(self) -> None:
-        stock(self)
-        ours = getattr(getattr(self, 'neck', None), 'lsef', None)
-        if isinstance(ours, SitedNeck):
-            ours.init_weights()     # TPN.init_weights has drawn every convolution below it anew, ours too
+        other: Any = getattr(self, 'neck', None)
+        ours = getattr(other, 'lsef', None)
+        if not isinstance(ours, SitedNeck):
+            stock(self)
+            return
+        # TPN.init_weights draws every convolution below it anew: ours too, and then all after it another way.
+        del other.lsef
+        try:
+            stock(self)
+        finally:
+            other.lsef = ours
+        ours.init_weights()
 
     setattr(init_weights, MARK, True)
     return init_weights
@@ -116,6 +137,8 @@ def _separate(neck: Mapping[str, Any]) -> Tuple[Dict[str, Any], Optional[Dict[st
     if 'level_fusion_cfg' not in neck:
         return dict(neck), None
     own = set(neck_options(_class_of(neck))) - {'in_channels'}
+    tpn = set(inspect.signature(MODELS.get('TPN').__init__).parameters)
+    check_options(_class_of(neck), {key: value for key, value in neck.items() if key not in tpn})
     ours = {'type': neck['type'], **{key: value for key, value in neck.items() if key in own}}
     return ours, {**{key: value for key, value in neck.items() if key not in own}, 'type': 'TPN'}
 

@@ -309,8 +309,9 @@ def test_an_image_passes_and_the_losses_of_two_videos_add_up(wake):
     assert set(changed) == {4, 5}
 
 
-def test_the_same_seed_makes_the_same_backbone_with_and_without_the_neck(make_family):
-    family = make_family('slowonly')
+@pytest.mark.parametrize('name', ['slowonly', 'tpn-slowonly'])     # TPN draws anew whatever lies below it
+def test_the_same_seed_makes_the_same_backbone_with_and_without_the_neck(name, make_family):
+    family = make_family(name)
     stock, plugged = family.build(), family.build(NECK)
     for model in (stock, plugged):
         torch.manual_seed(3)
@@ -418,3 +419,23 @@ def test_another_number_of_views_than_in_training_is_told_where_the_head_cannot_
     told.neck.register_forward_hook(lambda module, args, output: seen.append(output[0].shape))
     family.scores(told, clips=1, crops=3)
     assert seen[0][:3] == (3, 512, 5)
+
+
+def test_an_unknown_option_over_tpn_is_ours_to_tell(make_family):
+    with pytest.raises(ValueError, match=r"LSEFNeck does not know the option 'ranks' \(did you mean 'rank'\?\)"):
+        make_family('tpn-slowonly').build(dict(NECK, ranks=3))
+
+
+def test_auxiliary_losses_that_would_train_nothing_are_refused(make_family):
+    """MMEngine checkpoints activations in the reentrant way, whose forward knows no gradients."""
+    from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
+    family = make_family('timesformer-divided')
+    for neck, refused in ((dict(NECK, aux_loss=dict(rank=1.0)), True), (NECK, False)):
+        model = family.build(neck).train()
+        turn_on_activation_checkpointing(model, ['backbone.transformer_layers'])
+        if refused:
+            with pytest.raises(ValueError, match='would train nothing: reentrant activation checkpointing'):
+                model(**family.batch(model, training=True), mode='loss')
+        else:
+            model.parse_losses(model(**family.batch(model, training=True), mode='loss'))[0].backward()
+            assert model.neck.streams[0].cim.out.weight.grad.abs().sum() > 0

@@ -30,11 +30,12 @@ class LSEFHead(SitedHead):
             ``label_smooth_eps``, ``topk``, ``average_clips`` and ``init_cfg``. A score is that of one clip; several
             views of a video are averaged by ``average_clips``.
         read: any of ``pool``, ``stable``, ``transient`` (ablation). The vector that enters the head of a backbone
-            without a time axis counts as ``pool``, and so does MViT's class token.
+            without a time axis counts as ``pool``, and so does MViT's class token. Without ``pool`` the last layers of
+            such a backbone get no gradient: DDP then needs ``find_unused_parameters=True``.
         windows, rank, sem, ddm, influence_clip, limit_spikes, on_nonfinite: see
             :class:`lsef_plugins.nn.DecompositionPooling`.
-        num_segments, site: segments of *one* clip for Recognizer2D, and a place of your own, as of
-            :class:`LSEFNeck`.
+        num_segments, site: segments of *one* clip for Recognizer2D (else what a neck of the pack was told), and a
+            place of your own, as of :class:`LSEFNeck` (not in Recognizer2D and RecognizerGCN).
         dropout_ratio, init_std: of the linear layer.
 
     Source:

@@ -11,6 +11,8 @@ import torch
 from mmaction.models.heads.base import BaseHead
 from torch import Tensor, nn
 
+from lsef_plugins.functional.exporting import is_traced
+
 from ..layouts import FeatureMaps, MapAndToken, Persons
 from ..sites import Site
 
@@ -40,6 +42,7 @@ class SitedHead(BaseHead):
         self._listens = ''
         self._heard: List[List[Tensor]] = []
         self._inside = False
+        self._learns = False
         self._built_for: Optional[Tuple[Tuple[int, ...], int]] = None
 
     def build(self, channels: Tuple[int, ...], plain: int) -> None:
@@ -108,7 +111,15 @@ class SitedHead(BaseHead):
         # max_testing_views: the backbone was called for some views at a time.
         return [torch.cat(each) if len(each) > 1 else each[0] for each in zip(*heard)]
 
-    def _hear(self, value: Any) -> None:
+    def _hear(self, module: nn.Module, value: Any) -> None:
+        if _is_recomputed():
+            return
+        if self._inside and self._learns and not torch.is_grad_enabled() and any(
+                parameter.requires_grad for parameter in module.parameters()):
+            raise ValueError(
+                f'{type(self).__name__} reads maps at {self._listens!r}, which runs without gradients here although it '
+                'trains: reentrant activation checkpointing would train it wrongly without a word. Checkpoint other '
+                'modules, or this one with torch.utils.checkpoint.checkpoint(..., use_reentrant=False).')
         maps = self.layout.to_maps(value, training=self.training)
         self._check_channels(maps)
         # Outside of the recognizer's forward nobody would tell that a pass is over: only the last one counts.
@@ -119,13 +130,13 @@ class SitedHead(BaseHead):
             raise ValueError(f'{type(self).__name__} reads the first positional argument of {self._listens}, but it '
                              f"was called with {', '.join(kwargs) or 'nothing'} by name only. Pass it by position, or "
                              "name another module with site=dict(module=..., side='out', layout=...).")
-        self._hear(args[0])
+        self._hear(module, args[0])
 
     def _on_leave(self, module: nn.Module, args: Tuple, output: Any) -> None:
-        self._hear(output)
+        self._hear(module, output)
 
     def _on_recognizer_enter(self, module: nn.Module, args: Tuple) -> None:
-        self._inside, self._heard = True, []
+        self._inside, self._heard, self._learns = True, [], torch.is_grad_enabled()
 
     def _on_recognizer_leave(self, module: nn.Module, args: Tuple, output: Any) -> None:
         self._inside, self._heard = False, []
@@ -133,6 +144,12 @@ class SitedHead(BaseHead):
     def __getstate__(self) -> Dict[str, Any]:
         """What was heard belongs to one pass: copies and pickles begin without it."""
         return {**self.__dict__, '_heard': [], '_inside': False}
+
+
+def _is_recomputed() -> bool:
+    """Whether a backward pass runs: activation checkpointing calls modules again, which nobody reads."""
+    graph_task = getattr(torch._C, '_current_graph_task_id', None)
+    return not is_traced() and graph_task is not None and graph_task() != -1
 
 
 def plain_vector(x: Any) -> Tensor:

@@ -29,6 +29,7 @@ class SitedNeck(BaseModule):
         self._collecting = False
         self._collected: List[Losses] = []
         self._reached = True
+        self._learns = False
 
     def rewrite(self, maps: List[Tensor]) -> Tuple[List[Tensor], Losses]:
         """Changed maps, one for each that came, and the losses and figures to log."""
@@ -72,8 +73,17 @@ class SitedNeck(BaseModule):
         changed, losses = self(maps[0] if len(maps) == 1 else tuple(maps))
         maps = [changed] if len(maps) == 1 else changed
         if self._collecting:
+            self._must_learn(losses)
             self._collected.append(losses)
         return self.layout.from_maps(value, maps)
+
+    def _must_learn(self, losses: Losses) -> None:
+        if self._learns and not torch.is_grad_enabled() and any('loss' in name for name in losses):
+            raise ValueError(
+                f'{type(self).__name__} has auxiliary losses with a weight, but {self._module_name!r} runs without '
+                'gradients here, so they would train nothing: reentrant activation checkpointing. Checkpoint other '
+                'modules, this one with torch.utils.checkpoint.checkpoint(..., use_reentrant=False), or leave '
+                'aux_loss out.')
 
     def _on_enter(self, module: nn.Module, args: Tuple, kwargs: Dict[str, Any]):
         if not args:
@@ -89,6 +99,7 @@ class SitedNeck(BaseModule):
     def _on_recognizer_enter(self, module: nn.Module, args: Tuple, kwargs: Dict[str, Any]) -> None:
         mode = kwargs.get('mode', args[2] if len(args) > 2 else 'tensor')
         self._collecting, self._collected = mode == 'loss', []
+        self._learns = torch.is_grad_enabled()
         self._reached = mode not in ('loss', 'predict')     # features of an early stage need not come by
 
     def _on_recognizer_leave(self, module: nn.Module, args: Tuple, kwargs: Dict[str, Any], output: Any) -> Any:

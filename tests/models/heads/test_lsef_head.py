@@ -375,3 +375,54 @@ def test_a_subclass_says_what_it_must_implement():
     with pytest.raises(NotImplementedError, match=r'Half must implement score\(maps, plain\)'):
         half.score([], None)
     assert issubclass(LSEFHead, SitedHead)
+
+
+def test_it_reads_the_segments_that_only_its_neck_was_told(make_family):
+    family = with_head(make_family, 'tsn')
+    model = family.build(dict(NECK, num_segments=5)).eval()
+    nn.init.normal_(model.cls_head.fc_cls.weight, std=0.2)
+    data = family.batch(model, clips=1, crops=3)
+    with torch.no_grad():
+        features, options = model.extract_feat(data['inputs'], test_mode=True)
+        together = model.cls_head(features, **options)
+        assert together.shape == (3, 7)
+        for crop in range(3):
+            features, options = model.extract_feat(data['inputs'][:, 5 * crop:5 * crop + 5], test_mode=True)
+            torch.testing.assert_close(model.cls_head(features, **options), together[crop:crop + 1],
+                                       rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize('name, layout', [('tsn', '(b t) c h w'), ('stgcn', 'b c t h')])
+def test_a_site_of_its_own_is_refused_where_no_score_would_be_a_clips(name, layout, make_family):
+    family = with_head(make_family, name, site=dict(module='backbone', layout=layout, channels=8))
+    for neck in (None, NECK):
+        with pytest.raises(ValueError, match='LSEFHead takes no site of its own in Recognizer'):
+            family.build(neck)
+
+
+def test_activation_checkpointing_trains_it_rightly_or_not_at_all(make_family):
+    """The reentrant way of MMEngine hides the maps from autograd; the other gives the gradients of no checkpoint."""
+    from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
+    from torch.utils.checkpoint import checkpoint
+    family = with_head(make_family, 'timesformer-divided', dropout_ratio=0)
+    gradients = []
+    for way in ('none', 'other', 'reentrant'):
+        model = family.build().train()
+        for module in model.modules():
+            if type(module).__name__ in ('DropPath', 'Dropout'):
+                module.eval()
+        layers = model.backbone.transformer_layers
+        if way == 'reentrant':
+            turn_on_activation_checkpointing(model, ['backbone.transformer_layers'])
+            with pytest.raises(ValueError, match='reentrant activation checkpointing would train it wrongly'):
+                model(**family.batch(model, training=True), mode='loss')
+            continue
+        if way == 'other':
+            stock = layers.forward
+            layers.forward = lambda *args, stock=stock: checkpoint(stock, *args, use_reentrant=False)
+        model.parse_losses(model(**family.batch(model, training=True), mode='loss'))[0].backward()
+        assert model.cls_head._heard == []
+        gradients.append({key: value.grad for key, value in model.named_parameters() if value.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys() and len(gradients[0]) > 30
+    for key, value in gradients[0].items():
+        torch.testing.assert_close(gradients[1][key], value, rtol=1e-4, atol=1e-7)
