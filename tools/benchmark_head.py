@@ -27,7 +27,6 @@ import multiprocessing
 import os
 import statistics
 import sys
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -36,6 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from lsef_plugins.nn import LSEF, DecompositionPooling
+from lsef_plugins.visualization.writing import write_whole
 
 CHANNELS, FRAMES, SIDE, CLASSES, SIGMA = 32, 16, 2, 7, 0.5
 POSITIONS = SIDE * SIDE
@@ -348,20 +348,6 @@ def markdown(report: Dict[str, Any]) -> str:
             lines.append(f'| *{here[-1]["reader"]} over {row["reader"]}* | | | ' + ' | '.join(texts) + ' |')
         lines.append('')
     return '\n'.join(lines)
-
-
-def write_whole(path: str, text: str) -> None:
-    """The file is written whole or not at all."""
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix='.head-')
-    try:
-        with os.fdopen(handle, 'w', encoding='utf-8') as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

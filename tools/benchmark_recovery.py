@@ -25,10 +25,8 @@ The exit status is 1 when a bar is missed or PCP and its peer disagree.
 import argparse
 import json
 import math
-import os
 import statistics
 import sys
-import tempfile
 import time
 from typing import Callable, Dict, List, Optional, Tuple
 
@@ -36,6 +34,7 @@ import torch
 from torch import Tensor
 
 from lsef_plugins.nn import LSEF, StabilityEncodingModule
+from lsef_plugins.visualization.writing import write_whole
 
 FRAMES, CHANNELS, POSITIONS, SIGMA = 16, 8, 64, 0.1
 ELEMENTS = CHANNELS * POSITIONS
@@ -227,20 +226,6 @@ def markdown(report: dict) -> str:
     lines += [f'| {s["frames"]} | {s["elements"]} | {s["robust forward"]:.1f} | {s["robust both"]:.1f} | '
               f'{s["plain forward"]:.1f} | {s["plain both"]:.1f} |' for s in report['speed']]
     return '\n'.join(lines)
-
-
-def write_whole(path: str, text: str) -> None:
-    """The file is written whole or not at all."""
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix='.recovery-')
-    try:
-        with os.fdopen(handle, 'w', encoding='utf-8') as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

@@ -194,18 +194,20 @@ def _difference(recognizer: Any, network: nn.Module, scores: str, path: str, exa
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     batches = [example] if batch is not None else [example, torch.cat([example, example[:1].flip(-1)])]
     largest = 0.0
+
+    def of_pytorch(inputs: Tensor) -> Tensor:
+        return (_predicted(recognizer, inputs) if scores == 'predict' else network(inputs)).cpu()
+
     for inputs in batches:
-        expected = _predicted(recognizer, inputs) if scores == 'predict' else network(inputs)
         came = torch.from_numpy(session.run(None, {INPUT: inputs.cpu().numpy()})[0])
-        expected = expected.cpu().to(came.dtype)
+        expected = of_pytorch(inputs).to(came.dtype)
         if came.shape != expected.shape:
             raise LaunchError(f'The exported scores are {tuple(came.shape)}, those of PyTorch {tuple(expected.shape)}: '
                               f'the predict of {type(recognizer.cls_head).__name__} does more than its forward and '
                               "average_clip. Export scores='logits' and finish outside. Nothing was written.")
         difference = float((came - expected).abs().max() / expected.abs().max().clamp_min(1))
         if not difference <= tolerance:
-            again = _predicted(recognizer, inputs) if scores == 'predict' else network(inputs)
-            if not torch.equal(again.cpu().to(came.dtype), expected):
+            if not torch.equal(of_pytorch(inputs).to(came.dtype), expected):
                 raise LaunchError(f'The scores of this {type(recognizer.cls_head).__name__} are drawn at random anew '
                                   'in each call, also in testing (as TRNHead does), so no file can agree with them. '
                                   'Nothing was written.')

@@ -138,9 +138,9 @@ def _separate(neck: Mapping[str, Any]) -> Tuple[Dict[str, Any], Optional[Dict[st
         return dict(neck), None
     own = set(neck_options(_class_of(neck))) - {'in_channels'}
     tpn = set(inspect.signature(MODELS.get('TPN').__init__).parameters)
-    check_options(_class_of(neck), {key: value for key, value in neck.items() if key not in tpn})
-    ours = {'type': neck['type'], **{key: value for key, value in neck.items() if key in own}}
-    return ours, {**{key: value for key, value in neck.items() if key not in own}, 'type': 'TPN'}
+    # What TPN does not know is ours as well: an option that nobody knows is told where ours are checked.
+    ours = {key: value for key, value in neck.items() if key in own or key not in tpn}
+    return ours, {**{key: value for key, value in neck.items() if key not in ours}, 'type': 'TPN'}
 
 
 def insert_neck(recognizer: Any, config: Mapping[str, Any]) -> SitedNeck:
@@ -162,8 +162,7 @@ def insert_neck(recognizer: Any, config: Mapping[str, Any]) -> SitedNeck:
             raise ValueError(
                 f'{_class_of(config).__name__} was given in_channels={given} by hand, but the maps at '
                 f'{site.module!r} of this {type(recognizer).__name__} have {site.channels} channels. Leave in_channels '
-                'out: the bare line '
-                'takes them from the recognizer.')
+                'out: the bare line takes them from the recognizer.')
     with torch.random.fork_rng(devices=[]):     # the same seed makes the same backbone with and without the neck
         neck = MODELS.build(config)
     if getattr(recognizer, 'neck', None) is not None:

@@ -23,10 +23,9 @@ class FeatureMaps:
         maps = [value] if isinstance(value, Tensor) else list(value)
         for each in maps:
             if not isinstance(each, Tensor) or each.dim() != 5:
-                came = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
                 raise ValueError(
-                    f'LSEFNeck expected feature maps (b, c, t, h, w) here, got {came}: this backbone has given up '
-                    'its time axis before this site. Name a module that still has one, in the manner of '
+                    f'LSEFNeck expected feature maps (b, c, t, h, w) here, got {_came(each)}: this backbone has given '
+                    'up its time axis before this site. Name a module that still has one, in the manner of '
                     "neck=dict(type='LSEFNeck', site=dict(module='backbone.<layer>', side='out', "
                     "layout='b c t h w', channels=<channels>)).")
         return maps
@@ -61,9 +60,8 @@ class Persons:
 
     def to_maps(self, value: Tensor, **context: Any) -> List[Tensor]:
         if not isinstance(value, Tensor) or value.dim() != 5:
-            came = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f'LSEFNeck expected the joints (b, m, c, t, v) of m persons, got {came}. Name a module '
-                             'with site=dict(module=..., side=..., layout=...).')
+            raise ValueError(f'LSEFNeck expected the joints (b, m, c, t, v) of m persons, got {_came(value)}. Name a '
+                             'module with site=dict(module=..., side=..., layout=...).')
         return [rearrange(value, 'b m c t v -> (b m) c t v 1')]
 
     def from_maps(self, value: Tensor, maps: Sequence[Tensor]) -> Tensor:
@@ -75,9 +73,8 @@ class VideosAndImages:
 
     def to_maps(self, value: Any, **context: Any) -> List[Tensor]:
         if not isinstance(value, Tensor) or value.dim() not in (4, 5):
-            came = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError('LSEFNeck expected videos (b, c, t, h, w) or images (b, c, h, w) of RecognizerOmni, got '
-                             f'{came}. Name a module with site=dict(module=..., side=..., layout=...).')
+                             f'{_came(value)}. Name a module with site=dict(module=..., side=..., layout=...).')
         return [value] if value.dim() == 5 else []
 
     def from_maps(self, value: Tensor, maps: Sequence[Tensor]) -> Tensor:
@@ -101,9 +98,8 @@ class FramesOfClips:
     def to_maps(self, value: Any, num_segs: Optional[int] = None, training: bool = False,
                 **context: Any) -> List[Tensor]:
         if not isinstance(value, Tensor) or value.dim() not in (4, 5):
-            came = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(f'LSEFNeck expected the frames ((b t), c, h, w) that Recognizer2D hands to its head, '
-                             f"got {came}. Name a module with site=dict(module=..., side=..., layout=...).")
+                             f"got {_came(value)}. Name a module with site=dict(module=..., side=..., layout=...).")
         if value.dim() == 5:
             return [value]
         frames = self.segments or num_segs
@@ -193,3 +189,8 @@ class PatternLayout:
         if value.dim() != axes:
             raise ValueError(f'LSEFNeck cannot read {tuple(value.shape)} as layout {self.pattern!r}, which has {axes} '
                              'axes. Correct layout= in its site.')
+
+
+def _came(value: Any) -> Any:
+    """What came instead, in an error: the shape of a tensor, else the type."""
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

@@ -42,6 +42,12 @@ def whole_file(path: PathLike) -> Iterator[Path]:
             unfinished.unlink()
 
 
+def write_whole(path: PathLike, text: str) -> None:
+    """A text file, whole or not at all."""
+    with whole_file(path) as unfinished:
+        unfinished.write_text(text, encoding='utf-8')
+
+
 def save_picture(figure: Any, path: PathLike) -> Path:
     """Writes a figure of :func:`draw_decomposition` as .png, in its own size; the same figure gives the same bytes.
 

@@ -1,6 +1,7 @@
 """The benchmark of readers, in a few steps: what is planted, what is paired, what is not measured twice."""
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -210,7 +211,7 @@ def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
     def fail(*args):
         raise OSError('disk full')
 
-    monkeypatch.setattr(tool.os, 'replace', fail)
+    monkeypatch.setattr(os, 'replace', fail)
     with pytest.raises(OSError, match='disk full'):
         tool.write_whole(str(path), 'new')
     assert path.read_text() == 'old' and [p.name for p in tmp_path.iterdir()] == ['report.json']

@@ -201,8 +201,7 @@ def mixed_precision(subject: Subject) -> str:
 
 def learns(subject: Subject) -> str:
     """Finite loss; after the first step some, after the second every parameter of the neck has had a gradient."""
-    neck = {name: p for name, p in subject.plugged.named_parameters()
-            if any(p is q for each in subject.necks() for q in each.parameters()) and p.requires_grad}
+    neck = subject.neck_parameters()
     optimizer = torch.optim.SGD(neck.values(), lr=0.1)
     reached: Dict[str, int] = {}
     for step in (1, 2):
@@ -231,8 +230,7 @@ def optimizer(subject: Subject) -> str:
     config, note = optim_config(subject.cfg)
     wrapper = build_optim_wrapper(subject.plugged, config)
     grouped = [id(p) for group in wrapper.optimizer.param_groups for p in group['params']]
-    counts = {name: grouped.count(id(p)) for name, p in subject.plugged.named_parameters()
-              if any(p is q for each in subject.necks() for q in each.parameters()) and p.requires_grad}
+    counts = {name: grouped.count(id(p)) for name, p in subject.neck_parameters().items()}
     wrong = [f'{name} {count} times' for name, count in counts.items() if count != 1]
     if wrong or not counts:
         raise Broken(f'not exactly once: {", ".join(wrong[:3]) or "there is no neck"}')

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-from lsef_plugins.visualization.writing import whole_file
+from lsef_plugins.visualization.writing import whole_file, write_whole
 
 from .catalogue import MatrixError
 from .checks import COLUMNS
@@ -143,12 +143,10 @@ def _shrunk(rows: Sequence[Dict]) -> List[str]:
 def write(rows: Sequence[Dict], versions: Dict[str, str], command: str, out: Any = None, data: Any = None) -> None:
     """Writes the document to ``out`` and the rows to ``data``, each whole or not at all."""
     if out is not None:
-        with whole_file(out) as unfinished:
-            unfinished.write_text(markdown(rows, versions, command), encoding='utf-8')
+        write_whole(out, markdown(rows, versions, command))
     if data is not None:
-        with whole_file(data) as unfinished:
-            unfinished.write_text(json.dumps(dict(summary=summary(rows), counts=counts(rows), versions=versions,
-                                                  command=command, rows=list(rows)), indent=1), encoding='utf-8')
+        write_whole(data, json.dumps(dict(summary=summary(rows), counts=counts(rows), versions=versions,
+                                          command=command, rows=list(rows)), indent=1))
 
 
 def must_be_writable(path: Path) -> None:

@@ -24,7 +24,7 @@ import torch
 
 from lsef_plugins.models import SitedNeck
 from lsef_plugins.registry import MODELS
-from lsef_plugins.visualization.writing import whole_file
+from lsef_plugins.visualization.writing import write_whole
 
 from .catalogue import Entry, MatrixError
 from .examine import CHECKING, FAILED, PASSED, examine
@@ -211,8 +211,7 @@ def _child(work: Callable[[Entry, str], Dict], entry: Entry, neck: str, path: Pa
     gc.freeze()     # what the parent imported is never looked through again
     _quiet_host()
     row = work(entry, neck)
-    with whole_file(path) as unfinished:
-        unfinished.write_text(json.dumps(dict(key=key, row=row), indent=1), encoding='utf-8')
+    write_whole(path, json.dumps(dict(key=key, row=row), indent=1))
 
 
 def _quiet_host() -> None:

@@ -62,6 +62,11 @@ class Subject:
     def necks(self, model: Any = None) -> List[SitedNeck]:
         return [each for each in (model or self.plugged).modules() if isinstance(each, SitedNeck)]
 
+    def neck_parameters(self) -> Dict[str, nn.Parameter]:
+        """What the necks of the plugged model learn, by its name there."""
+        ours = {id(p) for each in self.necks() for p in each.parameters()}
+        return {name: p for name, p in self.plugged.named_parameters() if id(p) in ours and p.requires_grad}
+
     def test_views(self) -> int:
         return self.inputs.one_clip if self.test is None else self.inputs.views_of(self.test)
 
