@@ -14,14 +14,13 @@ On demand each value of the residual is first limited by its neighbours in time:
 Source:
     The abstract of arXiv:2511.11406 asks for multi-scale reconstruction; the equations are ours.
 """
-from typing import Iterator, Optional, Sequence
+from typing import Any, Iterator, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .shrinkage import group_shrink, shrink
-from .temporal import moving_average
+from ..ops import group_shrink, moving_average, scale_shrink
 
 
 def limit_by_neighbours(r: Tensor, floor: Tensor) -> Tensor:
@@ -36,11 +35,11 @@ def limit_by_neighbours(r: Tensor, floor: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(r, lower), upper)
 
 
-def transient_scales(residual: Tensor, threshold: Tensor, scale: Tensor, windows: Sequence[int] = (1, 3, 5),
-                     exponent: float = 2.0, influence_clip: Optional[float] = 4.0,
-                     revival: float = 0.25, frame_threshold: Optional[Tensor] = None,
-                     limit_spikes: bool = False) -> Iterator[Tensor]:
-    """Yields :math:`S_w` ``(b, c, t, n)`` for each window, finest first.
+def transient_maps(residual: Tensor, threshold: Tensor, scale: Tensor, windows: Sequence[int] = (1, 3, 5),
+                   exponent: float = 2.0, influence_clip: Optional[float] = 4.0,
+                   revival: float = 0.25, frame_threshold: Optional[Tensor] = None, limit_spikes: bool = False,
+                   magnitude: bool = False) -> Tuple[Tensor, Any]:
+    """:math:`S_w` of all windows, finest first, ``(s, b, c, t, n)``, and :math:`|S_w|` if ``magnitude`` is asked for.
 
     Args:
         residual: what the stable part leaves, bad frames already scaled down, ``(b, c, t, n)``.
@@ -52,19 +51,26 @@ def transient_scales(residual: Tensor, threshold: Tensor, scale: Tensor, windows
     """
     if limit_spikes:
         residual = limit_by_neighbours(residual, threshold)
-    frames = residual.shape[2]
+    if frame_threshold is None:
+        limit = None if influence_clip is None else influence_clip * scale
+        return scale_shrink(residual, threshold, windows, exponent, limit, revival=revival, magnitude=magnitude)
+    found = []
     for window in windows:
-        average = moving_average(frames, window, residual.dtype, residual.device)
+        average = moving_average(residual.shape[2], window, residual.dtype, residual.device)
         norm = average.square().sum(-1).sqrt()[:, None]
         # (t, t) @ (b, c, t, n)
         pooled = residual if window == 1 else torch.matmul(average, residual)
-        if frame_threshold is None:
-            transient = shrink(pooled, threshold * norm, exponent, revival)
-        else:
-            # vector_norm: its gradient at a frame of zeros is zero, that of a square root NaN.
-            length = torch.linalg.vector_norm(pooled, dim=(1, 3), keepdim=True)
-            transient = group_shrink(pooled, length, frame_threshold * norm, exponent, revival)
+        # vector_norm: its gradient at a frame of zeros is zero, that of a square root NaN.
+        length = torch.linalg.vector_norm(pooled, dim=(1, 3), keepdim=True)
+        transient = group_shrink(pooled, length, frame_threshold * norm, exponent, revival)
         if influence_clip is not None:
-            limit = influence_clip * scale * norm
-            transient = torch.minimum(torch.maximum(transient, -limit), limit)
-        yield transient
+            bound = influence_clip * scale * norm
+            transient = torch.minimum(torch.maximum(transient, -bound), bound)
+        found.append(transient)
+    maps = torch.stack(found)
+    return maps, (maps.abs() if magnitude else None)
+
+
+def transient_scales(*args: Any, **options: Any) -> Iterator[Tensor]:
+    """Yields the maps :math:`S_w` ``(b, c, t, n)`` of :func:`transient_maps`, whose arguments it takes."""
+    yield from transient_maps(*args, **options)[0].unbind(0)
