@@ -10,9 +10,10 @@ the library fails).
 import contextlib
 import ctypes
 import os
+import re
 import warnings
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -28,8 +29,8 @@ MAX_FRAMES = 64
 EXPONENTS = (1.0, 2.0, float('inf'))
 
 _library: Optional[str] = None
-_devices: tuple = ()
-_details: Dict[str, Any] = {}
+_devices: Tuple[str, ...] = ()
+_instruction_set: Optional[str] = None
 _reason = 'not looked for yet'
 _backend = 'auto'
 _waiting: List[Callable[[], None]] = []
@@ -67,35 +68,37 @@ def load(path: Optional[str] = None) -> Dict[str, Any]:
 
 def _load(path: Path) -> str:
     """Loads the library; returns why not, or an empty string."""
-    global _library, _devices, _details
+    global _library, _devices, _instruction_set
     if not path.exists():
         return f'{path} does not exist; build it with: {build.COMMAND}'
+    # Looked up in the file: a library of other sources may hold operators of the same name and other arguments.
+    built_from = re.search(rb'lsef sources ([0-9a-f]{16}) ', path.read_bytes())
+    if built_from is None or built_from.group(1).decode() != build.source_hash():
+        return _told(f'{path} was built from other sources than those of this lsef_plugins')
     try:
         torch.ops.load_library(str(path))
         library = ctypes.CDLL(str(path))
-        library.lsef_build_info.restype = ctypes.c_char_p
-        info = library.lsef_build_info().decode().split()
-    except (OSError, AttributeError) as error:
-        reason = (f'{path} does not load into this torch, which has to be 2.10 or later ({error.__cause__ or error}); '
-                  f'build it here with: {build.COMMAND}')
-        warnings.warn(f'lsef_plugins computes in plain PyTorch: {reason}', stacklevel=4)
-        return reason
-    facts = dict(zip(info[::2], info[1::2]))
-    stale = facts['sources'] != build.source_hash()
-    if stale:
-        warnings.warn(f'{path} was built from other sources than those of this lsef_plugins; build it again with: '
-                      f'{build.COMMAND}', stacklevel=4)
-    _library, _devices = str(path), tuple(facts['devices'].split(','))
-    _details = {'stale': stale, 'instruction_set': facts['cpu']}
+    except OSError as error:
+        return _told(f'{path} does not load into this torch, which must be 2.10 or later ({error.__cause__ or error})')
+    for name in ('lsef_devices', 'lsef_instruction_set'):
+        getattr(library, name).restype = ctypes.c_char_p
+    _library, _devices = str(path), tuple(library.lsef_devices().decode().split())
+    _instruction_set = library.lsef_instruction_set().decode()
     for register in _waiting:
         register()
     return ''
 
 
+def _told(problem: str) -> str:
+    reason = f'{problem}; build it again with: {build.COMMAND}'
+    warnings.warn(f'lsef_plugins computes in plain PyTorch: {reason}', stacklevel=5)
+    return reason
+
+
 def status() -> Dict[str, Any]:
-    """What computes the operators: ``library`` (None: PyTorch formulas, for the ``reason`` given), its ``devices``,
-    whether it is ``stale``, and the ``instruction_set`` its CPU kernels chose."""
-    return dict(library=_library, reason=_reason or None, devices=_devices, **_details)
+    """What computes the operators: ``library`` (None: PyTorch formulas, for the ``reason`` given), its ``devices``, and
+    the ``instruction_set`` its CPU kernels chose."""
+    return dict(library=_library, reason=_reason or None, devices=_devices, instruction_set=_instruction_set)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <initializer_list>
 #include <optional>
-#include <string>
 #include <tuple>
 #include <vector>
 
@@ -263,7 +262,8 @@ STABLE_TORCH_LIBRARY_IMPL(lsef, CPU, m) {
   m.impl("scale_shrink_backward", TORCH_BOX(&scale_shrink_backward));
 }
 
-extern "C" __attribute__((visibility("default"))) const char* lsef_build_info() {
-  static const std::string info = std::string("sources " LSEF_SOURCE_HASH " devices cpu cpu ") + lsef_cpu_instruction_set();
-  return info.c_str();
-}
+#define LSEF_VISIBLE extern "C" __attribute__((visibility("default")))
+// Found in the file before it is loaded.
+LSEF_VISIBLE const char lsef_sources[] = "lsef sources " LSEF_SOURCE_HASH " ";
+LSEF_VISIBLE const char* lsef_devices() { return "cpu"; }
+LSEF_VISIBLE const char* lsef_instruction_set() { return lsef_cpu_instruction_set(); }

@@ -213,7 +213,7 @@ template <class A> LSEF_INLINE A inverse_width(double revival, A tau) {
 template <class A> LSEF_INLINE Gates<Vector<A>> gates_of(const lsef_low_rank_sparse& k, int64_t row) {
   const A tau = static_cast<const A*>(k.tau)[row];
   return {all<A>(tau), all<A>(inverse_width<A>(k.revival, tau)), all<A>(entry<A>(k.a, row, 0)),
-          all<A>(entry<A>(k.b, row, 0))};
+          all<A>(entry<A>(k.b, row, 0)), k.a != nullptr, k.b != nullptr};
 }
 
 // ---- low_rank_sparse ---------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ LSEF_HD Slopes<V> slopes(V r, V tau, const Exponent<V>& p, bool revive, V invers
 
 // ---- low_rank_sparse: l = M x, r = k (x - l), s = k shrink(x - l, tau), y = x + a l + b s -------------------------
 
-template <class V> struct Gates { V tau, inverse_width, a, b; };
+template <class V> struct Gates { V tau, inverse_width, a, b; bool with_a, with_b; };   // 0 inf is no number: skip it
 template <class V> struct Parts { V y, s, r; };
 template <class V> struct GateGradients { V tau, a, b; };
 
@@ -66,7 +66,10 @@ LSEF_HD Parts<V> take_apart(V x, V l, V keep, const Gates<V>& g, const Exponent<
   sums[2] += s * s;
   sums[3] += l * l;
   sums[4] += kept * kept;
-  return {x + g.a * l + g.b * s, s, kept};
+  V y = x;
+  if (g.with_a) y += g.a * l;
+  if (g.with_b) y += g.b * s;
+  return {y, s, kept};
 }
 
 // From the gradients of y, l, s, r and of the sums: x (without the part through l), l, keep, and the gates.
