@@ -218,7 +218,8 @@ template <class A> LSEF_INLINE Gates<Vector<A>> gates_of(const lsef_low_rank_spa
 
 // ---- low_rank_sparse ---------------------------------------------------------------------------------------------
 
-template <class A> LSEF_INLINE void low_rank_sparse_rows(const lsef_low_rank_sparse& k, int64_t begin, int64_t end) {
+template <class A, bool Sums>
+LSEF_INLINE void low_rank_sparse_rows(const lsef_low_rank_sparse& k, int64_t begin, int64_t end) {
   const int T = int(k.size.t);
   const Port<A> port = port_of<A>(k.dtype);
   const Exponent<Vector<A>> p = exponent_of<A>(k.exponent);
@@ -239,7 +240,7 @@ template <class A> LSEF_INLINE void low_rank_sparse_rows(const lsef_low_rank_spa
         const Vector<A> keep = all<A>(entry<A>(k.keep, n * T + t, 1));
         for (int i = 0; i < tile.padded; i += kLanes<A>) {
           const Parts<Vector<A>> parts =
-              take_apart(lanes<A>(x, t, i), lanes<A>(l, t, i), keep, gates, p, one, sums);
+              take_apart<Sums>(lanes<A>(x, t, i), lanes<A>(l, t, i), keep, gates, p, one, sums);
           lanes<A>(x, t, i) = parts.y;
           lanes<A>(s, t, i) = parts.s;
           lanes<A>(r, t, i) = parts.r;
@@ -250,13 +251,13 @@ template <class A> LSEF_INLINE void low_rank_sparse_rows(const lsef_low_rank_spa
       store_tile<A>(port, k.s, n, c, tile, T, s);
       store_tile<A>(port, k.r, n, c, tile, T, r);
     }
-    if (k.sums)
+    if (Sums && k.sums)
       for (int j = 0; j < kStatistics; ++j) static_cast<A*>(k.sums)[row * kStatistics + j] = sum_of<A>(sums[j]);
   }
 }
 
 // Channels c0 .. c1 of clip n; `part` receives their share of the gradients of the matrix (t, t) and of keep (t).
-template <class A>
+template <class A, bool Sums>
 LSEF_INLINE void low_rank_sparse_back(const lsef_low_rank_sparse& k, int64_t n, int64_t c0, int64_t c1, A* part) {
   const int T = int(k.size.t), P = padded_frames(T);
   const Port<A> port = port_of<A>(k.dtype);
@@ -288,8 +289,8 @@ LSEF_INLINE void low_rank_sparse_back(const lsef_low_rank_sparse& k, int64_t n, 
         for (int i = 0; i < tile.padded; i += kLanes<A>) {
           const PartGradients<Vector<A>> up = {lanes<A>(to_y, t, i), lanes<A>(to_l, t, i), lanes<A>(to_s, t, i),
                                                lanes<A>(to_r, t, i)};
-          const InputGradients<Vector<A>> down = put_back(lanes<A>(x, t, i), lanes<A>(l, t, i), keep, up, sums, gates,
-                                                          p, k.revival > 0, one, gate_gradients);
+          const InputGradients<Vector<A>> down = put_back<Sums>(lanes<A>(x, t, i), lanes<A>(l, t, i), keep, up, sums,
+                                                                gates, p, k.revival > 0, one, gate_gradients);
           lanes<A>(to_y, t, i) = down.x;
           lanes<A>(to_l, t, i) = down.l;
           to_keep[t] += down.keep;
@@ -497,6 +498,17 @@ template <class Job> struct Chunked {
   LSEF_CLONES void name##_##A(int64_t begin, int64_t end, void* context) {                \
     name<A>(*static_cast<const Job*>(context), begin, end);                               \
   }
+// The sums of low_rank_sparse are rarely asked for and cost as much as the rest of the element-wise work. For double,
+// which only checks gradients, one kernel is enough.
+template <class A> LSEF_INLINE void low_rank_sparse_rows(const lsef_low_rank_sparse& k, int64_t begin, int64_t end) {
+  if (k.sums || sizeof(A) == 8) low_rank_sparse_rows<A, true>(k, begin, end);
+  else low_rank_sparse_rows<A, sizeof(A) == 8>(k, begin, end);
+}
+template <class A>
+LSEF_INLINE void low_rank_sparse_back(const lsef_low_rank_sparse& k, int64_t n, int64_t c0, int64_t c1, A* part) {
+  if (k.sums || sizeof(A) == 8) low_rank_sparse_back<A, true>(k, n, c0, c1, part);
+  else low_rank_sparse_back<A, sizeof(A) == 8>(k, n, c0, c1, part);
+}
 #define LSEF_CHUNKS(name, Job, A)                                                                         \
   LSEF_CLONES void name##_##A(int64_t begin, int64_t end, void* context) {                                \
     const Chunked<Job>& w = *static_cast<const Chunked<Job>*>(context);                                   \

@@ -58,14 +58,16 @@ template <class V> struct Gates { V tau, inverse_width, a, b; bool with_a, with_
 template <class V> struct Parts { V y, s, r; };
 template <class V> struct GateGradients { V tau, a, b; };
 
-template <class V>
+template <bool Sums, class V>
 LSEF_HD Parts<V> take_apart(V x, V l, V keep, const Gates<V>& g, const Exponent<V>& p, V one, V (&sums)[kStatistics]) {
   const V r = x - l, s = keep * shrunken(r, g.tau, p, one), kept = keep * r;
-  sums[0] += s == V{} ? V{} : one;
-  sums[1] += magnitude(s);
-  sums[2] += s * s;
-  sums[3] += l * l;
-  sums[4] += kept * kept;
+  if (Sums) {
+    sums[0] += s == V{} ? V{} : one;
+    sums[1] += magnitude(s);
+    sums[2] += s * s;
+    sums[3] += l * l;
+    sums[4] += kept * kept;
+  }
   V y = x;
   if (g.with_a) y += g.a * l;
   if (g.with_b) y += g.b * s;
@@ -76,21 +78,23 @@ LSEF_HD Parts<V> take_apart(V x, V l, V keep, const Gates<V>& g, const Exponent<
 template <class V> struct PartGradients { V y, l, s, r; };
 template <class V> struct InputGradients { V x, l, keep; };
 
-template <class V>
+template <bool Sums, class V>
 LSEF_HD InputGradients<V> put_back(V x, V l, V keep, const PartGradients<V>& up, const V (&sums)[kStatistics],
                                    const Gates<V>& g, const Exponent<V>& p, bool revive, V one,
                                    GateGradients<V>& gates) {
-  const V two = one + one, r = x - l;
-  const V whole = shrunken(r, g.tau, p, one), s = keep * whole;
+  const V r = x - l, whole = shrunken(r, g.tau, p, one), s = keep * whole;
   const Slopes<V> slope = slopes(r, g.tau, p, revive, g.inverse_width, one);
-  const V to_s = up.s + g.b * up.y + sums[1] * sign(s, one) + two * sums[2] * s;
-  const V to_kept = up.r + two * sums[4] * keep * r;
-  const V to_whole = keep * to_s;
-  const V to_r = to_whole * slope.r + keep * to_kept;
+  V to_s = up.s + g.b * up.y, to_kept = up.r, to_l = up.l + g.a * up.y;
+  if (Sums) {
+    to_s += sums[1] * sign(s, one) + (sums[2] + sums[2]) * s;
+    to_l += (sums[3] + sums[3]) * l;
+    to_kept += (sums[4] + sums[4]) * keep * r;
+  }
+  const V to_whole = keep * to_s, to_r = to_whole * slope.r + keep * to_kept;
   gates.tau += to_whole * slope.tau;
   gates.a += up.y * l;
   gates.b += up.y * s;
-  return {up.y + to_r, up.l + g.a * up.y + two * sums[3] * l - to_r, to_s * whole + to_kept * r};
+  return {up.y + to_r, to_l - to_r, to_s * whole + to_kept * r};
 }
 
 }  // namespace lsef
