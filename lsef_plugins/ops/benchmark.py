@@ -166,8 +166,9 @@ def _saved(way: Callable[..., Tensor], given: Arguments) -> int:
 
 def table(rows: Sequence[Row]) -> str:
     """Markdown: per shape the time of ``ops`` and how many times longer the other ways take."""
-    lines = ['| features | dtype | pass | ops | copy bandwidth | eager | tuned | compile | host us (eager) | calls (eager) '
-             '| saved (eager) |', '|---|---|---|---|---|---|---|---|---|---|---|']
+    heads = ('features', 'dtype', 'pass', 'ops', 'copy bandwidth', 'eager', 'tuned', 'compile', 'host us (eager)',
+             'calls (eager)', 'saved (eager)')
+    lines = ['| ' + ' | '.join(heads) + ' |', '|---' * len(heads) + '|']
     cases: Dict[tuple, Dict[str, Row]] = {}
     for row in rows:
         cases.setdefault((row.shape, row.dtype, row.backward), {})[row.way] = row

@@ -12,7 +12,7 @@ extern "C" {
 
 enum { LSEF_F32 = 0, LSEF_F64 = 1, LSEF_BF16 = 2, LSEF_F16 = 3 };
 enum { LSEF_DONE = 0, LSEF_TOO_MANY_FRAMES = -1, LSEF_NO_MEMORY = -2 };
-enum { LSEF_CPU_MAX_FRAMES = 64, LSEF_MAX_WINDOWS = 8, LSEF_MAX_SAMPLE = 4096 };
+enum { LSEF_CPU_MAX_FRAMES = 64, LSEF_CUDA_MAX_FRAMES = 32, LSEF_MAX_WINDOWS = 8, LSEF_MAX_SAMPLE = 4096 };
 enum { LSEF_SOFT = 1, LSEF_GARROTE = 2, LSEF_HARD = 0 };      /* exponent of the shrinkage; hard is infinity */
 
 typedef struct { int64_t n, c, t, p; } lsef_size;
@@ -71,6 +71,16 @@ int lsef_cpu_residual_scale(const lsef_residual_scale* job, lsef_parallel parall
 int lsef_cpu_scale_shrink(const lsef_scale_shrink* job, lsef_parallel parallel);
 int lsef_cpu_scale_shrink_backward(const lsef_scale_shrink* job, lsef_parallel parallel);
 const char* lsef_cpu_instruction_set(void);
+
+/* `parts` is device memory of lsef_cuda_part_bytes for those that sum over channels. Returns LSEF_DONE, one of the codes
+ * above, or a cudaError_t. */
+int64_t lsef_cuda_part_bytes(const lsef_size* size);
+int lsef_cuda_low_rank_sparse(const lsef_low_rank_sparse* job, void* parts, void* stream);
+int lsef_cuda_low_rank_sparse_backward(const lsef_low_rank_sparse* job, void* parts, void* stream);
+int lsef_cuda_gram(const lsef_gram* job, void* parts, void* stream);
+int lsef_cuda_scale_shrink(const lsef_scale_shrink* job, void* parts, void* stream);
+int lsef_cuda_scale_shrink_backward(const lsef_scale_shrink* job, void* parts, void* stream);
+const char* lsef_cuda_error(int code);
 
 #ifdef __cplusplus
 }
