@@ -24,8 +24,8 @@ from .exporting import is_exported, is_traced, must_be_plain
 MODES = ('auto', 'off', 'required')
 BACKENDS = ('auto', 'reference', 'compiled')
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-# LSEF_CPU_MAX_FRAMES and the exponents of csrc/kernels.h.
-MAX_FRAMES = 64
+# LSEF_CPU_MAX_FRAMES, LSEF_CUDA_MAX_FRAMES and the exponents of csrc/kernels.h.
+MAX_FRAMES = {'cpu': 64, 'cuda': 32}
 EXPONENTS = (1.0, 2.0, float('inf'))
 
 _library: Optional[str] = None
@@ -124,13 +124,14 @@ def serves(x: Tensor, exponent: float = 2.0) -> bool:
     """
     if _backend == 'reference' or must_be_plain() or is_exported():
         return False
-    fits = (x.device.type in _devices and x.dtype in DTYPES and x.shape[2] <= MAX_FRAMES and exponent in EXPONENTS)
+    device = x.device.type
+    fits = (device in _devices and x.dtype in DTYPES and x.shape[2] <= MAX_FRAMES[device] and exponent in EXPONENTS)
     if not fits:
         if _backend == 'compiled':
             raise RuntimeError(
-                f'No compiled operator for {x.dtype} features {tuple(x.shape)} on {x.device.type} with exponent '
-                f'{exponent}: it takes float32, float64, bfloat16 and float16, up to {MAX_FRAMES} frames, exponents 1, '
-                f'2 and inf, on {", ".join(_devices)}.')
+                f'No compiled operator for {x.dtype} features {tuple(x.shape)} on {device} with exponent {exponent}: '
+                'it takes float32, float64, bfloat16 and float16, exponents 1, 2 and inf, and '
+                + ', '.join(f'up to {MAX_FRAMES[name]} frames on {name}' for name in _devices) + '.')
         _tell_device(x)
     return fits
 

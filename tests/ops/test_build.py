@@ -16,7 +16,7 @@ PRINT = 'from lsef_plugins import ops; print(ops.status()["library"])'
 
 def environment(**changes):
     keep = {k: v for k, v in os.environ.items() if not k.startswith('LSEF_')}
-    return {**keep, 'PYTHONPATH': str(ROOT), 'LSEF_PLUGINS_REGISTER': '0', **changes}
+    return {**keep, 'PYTHONPATH': str(ROOT), 'LSEF_PLUGINS_REGISTER': '0', 'LSEF_BUILD_CUDA': '0', **changes}
 
 
 def write_small(csrc):
@@ -32,6 +32,7 @@ def small_sources(tmp_path, monkeypatch):
     sources.mkdir()
     write_small(sources)
     monkeypatch.setattr(build, 'SOURCES', sources)
+    monkeypatch.setenv('LSEF_BUILD_CUDA', '0')
     return sources
 
 
@@ -126,6 +127,65 @@ def test_the_command_says_what_is_missing():
     done = subprocess.run([sys.executable, '-m', 'lsef_plugins.ops.build'], stderr=subprocess.PIPE,
                           text=True, env=environment(CXX='no-such-compiler', LSEF_OPS='off'))
     assert done.returncode and "the operators were not built: there is no C++ compiler" in done.stderr
+
+
+# ---- CUDA --------------------------------------------------------------------------------------------------------
+
+def fake_nvcc(folder, runtime=True):
+    (folder / 'bin').mkdir(parents=True)
+    nvcc = folder / 'bin' / 'nvcc'
+    nvcc.write_text(f'#!/bin/sh\necho "#$ TOP={folder}"\n')
+    nvcc.chmod(0o755)
+    if runtime:
+        (folder / 'lib64').mkdir()
+        (folder / 'lib64' / 'libcudart_static.a').touch()
+    return nvcc
+
+
+def test_nvcc_is_taken_from_cuda_home_before_the_path(monkeypatch, tmp_path):
+    home, path = fake_nvcc(tmp_path / 'home'), fake_nvcc(tmp_path / 'path')
+    monkeypatch.setenv('PATH', str(path.parent))
+    monkeypatch.setenv('CUDA_HOME', str(tmp_path / 'home'))
+    monkeypatch.delenv('LSEF_BUILD_CUDA', raising=False)
+    assert build.find_nvcc() == home
+    monkeypatch.setenv('LSEF_BUILD_CUDA', '0')
+    assert build.find_nvcc() is None
+
+
+def test_a_forced_cuda_build_without_nvcc_stops(monkeypatch, tmp_path):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    monkeypatch.delenv('CUDA_HOME', raising=False)
+    monkeypatch.setattr(build.os, 'access', lambda *args: False)
+    monkeypatch.setenv('LSEF_BUILD_CUDA', '1')
+    with pytest.raises(build.BuildError, match='no nvcc; set CUDA_HOME'):
+        build.find_nvcc()
+    monkeypatch.setenv('LSEF_BUILD_CUDA', 'auto')
+    assert build.find_nvcc() is None
+    monkeypatch.setenv('LSEF_BUILD_CUDA', 'yes')
+    with pytest.raises(build.BuildError, match='LSEF_BUILD_CUDA=yes is unknown'):
+        build.find_nvcc()
+
+
+def test_the_runtime_lies_where_nvcc_says_even_if_nvcc_is_a_script_elsewhere(tmp_path):
+    toolkit = fake_nvcc(tmp_path / 'toolkit')
+    (tmp_path / 'bin').mkdir()
+    script = tmp_path / 'bin' / 'nvcc'
+    script.write_text(f'#!/bin/sh\nexec {toolkit} "$@"\n')
+    script.chmod(0o755)
+    assert build.find_cuda_runtime(script) == tmp_path / 'toolkit' / 'lib64'
+    with pytest.raises(build.BuildError, match='set CUDA_HOME to a whole CUDA toolkit'):
+        build.find_cuda_runtime(fake_nvcc(tmp_path / 'part', runtime=False))
+
+
+def test_architectures_are_named_as_torch_names_them(monkeypatch):
+    monkeypatch.delenv('LSEF_CUDA_ARCHS', raising=False)
+    assert build.architectures()[1::2] == ['arch=compute_80,code=sm_80', 'arch=compute_90,code=sm_90',
+                                           'arch=compute_90,code=compute_90']
+    monkeypatch.setenv('LSEF_CUDA_ARCHS', '8.6;9.0a')
+    assert build.architectures()[1::2] == ['arch=compute_86,code=sm_86', 'arch=compute_90a,code=sm_90a']
+    monkeypatch.setenv('LSEF_CUDA_ARCHS', 'sm_90')
+    with pytest.raises(build.BuildError, match='LSEF_CUDA_ARCHS=sm_90 is unreadable'):
+        build.architectures()
 
 
 # ---- installing --------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The CUDA kernels, unchanged, on an emulation of blocks, warps and shared memory: right, race-free, one read, one write.
+"""The CUDA kernels, unchanged, on an emulation of blocks and warps: right, race-free, one read and one write.
 
 What the emulation sees and what it does not is told in ``emulation/emulation.h``.
 """
@@ -48,6 +48,11 @@ class LowRankSparse(ctypes.Structure):
 class Gram(ctypes.Structure):
     _fields_ = [('dtype', INT), ('exponent', INT), ('size', Size), *views('x'),
                 *pointers('matrix', 'tau', 'keep', 'gram')]
+
+
+class ResidualScale(ctypes.Structure):
+    _fields_ = [('dtype', INT), ('size', Size), *views('x'), *pointers('matrix'), ('sample', LONG),
+                ('to_sigma', DOUBLE), ('floor_ratio', DOUBLE), *pointers('scale')]
 
 
 class ScaleShrink(ctypes.Structure):
@@ -271,6 +276,25 @@ def test_scale_shrink_is_its_formula_and_touches_every_element_once(emulation, s
     assert emulation.run('scale_shrink_backward', job, [r, *cotangents, to_r]) == 1
     assert [emulation.counts(i) for i in range(8)] == [(1, 1, 0, 0)] * 7 + [(0, 0, 1, 1)]
     assert_near([to_r, to_tau], [z.grad, threshold.grad], 8 * TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize('order', [0, 1, 2])
+@pytest.mark.parametrize('sample', [4096, 100])
+@pytest.mark.parametrize('size', [(2, 5, 8, 49), (1, 1, 1, 1), (1, 2, 3, 300), (2, 3, 8, 0)], ids=str)
+def test_the_noise_scale_is_its_formula_and_reads_once(emulation, size, sample, order):
+    x, matrix, *_ = low_rank_problem(size, F64)
+    found = blank(matrix, *size[:2])
+    job = ResidualScale(dtype=1, size=Size(*size), x=view(x), matrix=matrix.data_ptr(), sample=sample, to_sigma=1.4826,
+                        floor_ratio=1e-3, scale=found.data_ptr())
+    assert emulation.run('residual_scale', job, [x], order) == 1 and (size[3] == 0 or emulation.counts(0)[:2] == (1, 1))
+    r = (x - matrix[:, None] @ x).abs()
+    every = max(1, math.ceil(size[2] * size[3] / sample))
+    expected = 1.4826 * r[..., ::every].flatten(2).median(-1).values if size[3] else torch.zeros(size[:2], dtype=F64)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    if size[3]:
+        x[0, 0, 0, 0] = math.nan
+        emulation.run('residual_scale', job, [x], order)
+        assert found[0, 0].isnan() and found.isnan().sum() == 1
 
 
 def test_too_many_frames_are_refused(emulation):

@@ -1,5 +1,7 @@
 // The operators as torch sees them, on PyTorch's stable ABI: the one file with torch headers, and no Python symbol in
 // it. A library built once serves every Python and every torch from 2.10 on.
+#include <dlfcn.h>
+#include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -41,24 +43,34 @@ lsef_size size_of(const Tensor& x) {
   STD_TORCH_CHECK(x.dim() == 4, "lsef: features are (n, c, t, p), got ", x.dim(), " axes");
   return {x.size(0), x.size(1), x.size(2), x.size(3)};
 }
+// A pointer of another device would be followed without a warning.
+void check_device(const Tensor& x, const Tensor& other, const char* name) {
+  STD_TORCH_CHECK(other.get_device_index() == x.get_device_index() && other.is_cuda() == x.is_cuda(), "lsef: ", name,
+                  " must lie on the device of the features");
+}
 lsef_view view_of(const Tensor& x, const lsef_size& size, ScalarType type, const char* name) {
   STD_TORCH_CHECK(x.dim() == 4 && x.size(0) == size.n && x.size(1) == size.c && x.size(2) == size.t &&
                       x.size(3) == size.p && x.scalar_type() == type,
                   "lsef: ", name, " must have the shape (n, c, t, p) and the dtype of the features");
   return {x.data_ptr(), x.stride(0), x.stride(1), x.stride(2), x.stride(3)};
 }
-lsef_view view_of(const Maybe& x, const lsef_size& size, ScalarType type, const char* name) {
-  return x ? view_of(*x, size, type, name) : lsef_view{};
+lsef_view view_of(const Tensor& x, const Maybe& other, const lsef_size& size, ScalarType type, const char* name) {
+  if (!other) return {};
+  check_device(x, *other, name);
+  return view_of(*other, size, type, name);
 }
-const void* plain(const Tensor& x, std::initializer_list<int64_t> shape, ScalarType type, const char* name) {
+const void* plain(const Tensor& like, const Tensor& x, std::initializer_list<int64_t> shape, ScalarType type,
+                  const char* name) {
+  check_device(like, x, name);
   bool fits = x.dim() == int64_t(shape.size()) && x.is_contiguous() && x.scalar_type() == type;
   int64_t axis = 0;
   if (fits) for (int64_t length : shape) fits = fits && x.size(axis++) == length;
   STD_TORCH_CHECK(fits, "lsef: ", name, " must be contiguous, of its shape, float64 with float64 features, else float32");
   return x.const_data_ptr();
 }
-const void* plain(const Maybe& x, std::initializer_list<int64_t> shape, ScalarType type, const char* name) {
-  return x ? plain(*x, shape, type, name) : nullptr;
+const void* plain(const Tensor& like, const Maybe& x, std::initializer_list<int64_t> shape, ScalarType type,
+                  const char* name) {
+  return x ? plain(like, *x, shape, type, name) : nullptr;
 }
 Tensor empty(const Tensor& like, std::initializer_list<int64_t> shape, ScalarType type) {
   return torch::stable::new_empty(like, torch::headeronly::IntHeaderOnlyArrayRef(shape.begin(), shape.size()), type);
@@ -73,6 +85,42 @@ void check(int code) {
   STD_TORCH_CHECK(code == LSEF_DONE, "lsef: kernel failed with code ", code);
 }
 
+#ifdef LSEF_WITH_CUDA
+// Looked up when it is first needed, because a torch without CUDA has none and must load the library too.
+void* current_stream(int32_t device) {
+  using Get = AOTITorchError (*)(int32_t, void**);
+  static const Get get = [] {
+    void* torch_cuda = dlopen("libtorch_cuda.so", RTLD_NOLOAD | RTLD_LAZY);
+    return torch_cuda ? reinterpret_cast<Get>(dlsym(torch_cuda, "aoti_torch_get_current_cuda_stream")) : nullptr;
+  }();
+  void* stream = nullptr;
+  STD_TORCH_CHECK(get && get(device, &stream) == 0, "lsef: torch gives no current CUDA stream");
+  return stream;
+}
+#endif
+
+// The job on the device of x. Those that sum over channels need memory for the sums of the blocks.
+template <class Job>
+void run(const Tensor& x, const Job& job, int (*cpu)(const Job*, lsef_parallel),
+         int (*cuda)(const Job*, void*, void*), bool sums) {
+  if (!x.is_cuda()) return check(cpu(&job, parallel));
+#ifdef LSEF_WITH_CUDA
+  const torch::stable::accelerator::DeviceGuard guard(x.get_device_index());
+  const Tensor parts = empty(x, {sums ? lsef_cuda_part_bytes(&job.size) / 8 : 0}, ScalarType::Double);
+  const int code = cuda(&job, parts.mutable_data_ptr(), current_stream(x.get_device_index()));
+  if (code > 0) STD_TORCH_CHECK(false, "lsef: CUDA kernel: ", lsef_cuda_error(code));
+  check(code);
+#else
+  (void)cuda, (void)sums;
+  STD_TORCH_CHECK(false, "lsef: the library was built without CUDA");
+#endif
+}
+#ifdef LSEF_WITH_CUDA
+#define LSEF_RUN(name, x, job, sums) run(x, job, lsef_cpu_##name, lsef_cuda_##name, sums)
+#else
+#define LSEF_RUN(name, x, job, sums) run(x, job, lsef_cpu_##name, {}, sums)
+#endif
+
 lsef_low_rank_sparse describe(const Tensor& x, const Tensor& matrix, const Tensor& tau, const Maybe& keep,
                               const Maybe& a, const Maybe& b, double exponent) {
   const lsef_size z = size_of(x);
@@ -82,11 +130,11 @@ lsef_low_rank_sparse describe(const Tensor& x, const Tensor& matrix, const Tenso
   k.exponent = code_of(exponent);
   k.size = z;
   k.x = view_of(x, z, x.scalar_type(), "x");
-  k.matrix = plain(matrix, {z.n, z.t, z.t}, sums, "operator");
-  k.tau = plain(tau, {z.n, z.c}, sums, "tau");
-  k.keep = plain(keep, {z.n, z.t}, sums, "keep");
-  k.a = plain(a, {z.n, z.c}, sums, "a");
-  k.b = plain(b, {z.n, z.c}, sums, "b");
+  k.matrix = plain(x, matrix, {z.n, z.t, z.t}, sums, "operator");
+  k.tau = plain(x, tau, {z.n, z.c}, sums, "tau");
+  k.keep = plain(x, keep, {z.n, z.t}, sums, "keep");
+  k.a = plain(x, a, {z.n, z.c}, sums, "a");
+  k.b = plain(x, b, {z.n, z.c}, sums, "b");
   return k;
 }
 
@@ -108,7 +156,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> low_rank_sparse(
   k.s = view(s, 4);
   k.r = view(r, 8);
   k.sums = outputs & 16 ? totals.mutable_data_ptr() : nullptr;
-  check(lsef_cpu_low_rank_sparse(&k, parallel));
+  LSEF_RUN(low_rank_sparse, x, k, false);
   return {y, l, s, r, totals};
 }
 
@@ -120,11 +168,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> low_rank_sparse_backw
   const ScalarType type = x.scalar_type(), sums = sums_of(type);
   const lsef_size z = k.size;
   k.revival = revival;
-  k.y = view_of(to_y, z, type, "the gradient of y");
-  k.l = view_of(to_l, z, type, "the gradient of stable");
-  k.s = view_of(to_s, z, type, "the gradient of transient");
-  k.r = view_of(to_r, z, type, "the gradient of residual");
-  k.sums = const_cast<void*>(plain(to_sums, {z.n, z.c, 5}, sums, "the gradient of the sums"));
+  k.y = view_of(x, to_y, z, type, "the gradient of y");
+  k.l = view_of(x, to_l, z, type, "the gradient of stable");
+  k.s = view_of(x, to_s, z, type, "the gradient of transient");
+  k.r = view_of(x, to_r, z, type, "the gradient of residual");
+  k.sums = const_cast<void*>(plain(x, to_sums, {z.n, z.c, 5}, sums, "the gradient of the sums"));
   Tensor to_x = torch::stable::empty_like(x), to_matrix = empty(x, {z.n, z.t, z.t}, sums),
          to_tau = empty(x, {z.n, z.c}, sums), to_keep = empty(x, {z.n, z.t}, sums),
          to_a = empty(x, {z.n, z.c}, sums), to_b = empty(x, {z.n, z.c}, sums);
@@ -134,7 +182,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> low_rank_sparse_backw
   k.to_keep = to_keep.mutable_data_ptr();
   k.to_a = to_a.mutable_data_ptr();
   k.to_b = to_b.mutable_data_ptr();
-  check(lsef_cpu_low_rank_sparse_backward(&k, parallel));
+  LSEF_RUN(low_rank_sparse_backward, x, k, true);
   return {to_x, to_matrix, to_tau, to_keep, to_a, to_b};
 }
 
@@ -147,12 +195,12 @@ Tensor gram(const Tensor& x, const Maybe& matrix, const Maybe& tau, const Maybe&
   k.exponent = code_of(exponent);
   k.size = z;
   k.x = view_of(x, z, x.scalar_type(), "x");
-  k.matrix = plain(matrix, {z.n, z.t, z.t}, sums, "operator");
-  k.tau = plain(tau, {z.n, z.c}, sums, "tau");
-  k.keep = plain(keep, {z.n, z.t}, sums, "keep");
+  k.matrix = plain(x, matrix, {z.n, z.t, z.t}, sums, "operator");
+  k.tau = plain(x, tau, {z.n, z.c}, sums, "tau");
+  k.keep = plain(x, keep, {z.n, z.t}, sums, "keep");
   Tensor g = empty(x, {z.n, z.t, z.t}, sums);
   k.gram = g.mutable_data_ptr();
-  check(lsef_cpu_gram(&k, parallel));
+  LSEF_RUN(gram, x, k, true);
   return g;
 }
 
@@ -164,13 +212,13 @@ Tensor residual_scale(const Tensor& x, const Maybe& matrix, int64_t sample, doub
   k.dtype = code_of(x.scalar_type());
   k.size = z;
   k.x = view_of(x, z, x.scalar_type(), "x");
-  k.matrix = plain(matrix, {z.n, z.t, z.t}, sums, "operator");
+  k.matrix = plain(x, matrix, {z.n, z.t, z.t}, sums, "operator");
   k.sample = sample;
   k.to_sigma = to_sigma;
   k.floor_ratio = floor_ratio;
   Tensor scale = empty(x, {z.n, z.c}, sums);
   k.scale = scale.mutable_data_ptr();
-  check(lsef_cpu_residual_scale(&k, parallel));
+  LSEF_RUN(residual_scale, x, k, false);
   return scale;
 }
 
@@ -189,8 +237,8 @@ lsef_scale_shrink describe(const Tensor& r, const Tensor& tau, const Maybe& limi
     k.half[w] = int(windows[w] / 2 < z.t ? windows[w] / 2 : z.t);
   }
   k.r = view_of(r, z, r.scalar_type(), "r");
-  k.tau = plain(tau, {z.n, z.c}, sums, "tau");
-  k.limit = plain(limit, {z.n, z.c}, sums, "limit");
+  k.tau = plain(r, tau, {z.n, z.c}, sums, "tau");
+  k.limit = plain(r, limit, {z.n, z.c}, sums, "limit");
   return k;
 }
 // Window w of maps (w, n, c, t, p).
@@ -213,7 +261,7 @@ std::tuple<Tensor, Tensor> scale_shrink(const Tensor& r, const Tensor& tau, cons
     k.s[w] = slice(s, w, "output");
     if (with_magnitude) k.m[w] = slice(m, w, "output");
   }
-  check(lsef_cpu_scale_shrink(&k, parallel));
+  LSEF_RUN(scale_shrink, r, k, false);
   return {s, m};
 }
 
@@ -234,7 +282,7 @@ std::tuple<Tensor, Tensor> scale_shrink_backward(const Maybe& to_s, const Maybe&
   Tensor to_r = torch::stable::empty_like(r), to_tau = empty(r, {k.size.n, k.size.c}, sums_of(r.scalar_type()));
   k.to_r = view_of(to_r, k.size, r.scalar_type(), "output");
   k.to_tau = to_tau.mutable_data_ptr();
-  check(lsef_cpu_scale_shrink_backward(&k, parallel));
+  LSEF_RUN(scale_shrink_backward, r, k, false);
   return {to_r, to_tau};
 }
 
@@ -253,17 +301,26 @@ STABLE_TORCH_LIBRARY(lsef, m) {
   m.def("scale_shrink_backward(Tensor? to_s, Tensor? to_m, Tensor r, Tensor tau, Tensor? limit, int[] windows, "
         "float exponent, float revival) -> (Tensor, Tensor)");
 }
-STABLE_TORCH_LIBRARY_IMPL(lsef, CPU, m) {
-  m.impl("low_rank_sparse", TORCH_BOX(&low_rank_sparse));
-  m.impl("low_rank_sparse_backward", TORCH_BOX(&low_rank_sparse_backward));
-  m.impl("gram", TORCH_BOX(&gram));
-  m.impl("residual_scale", TORCH_BOX(&residual_scale));
-  m.impl("scale_shrink", TORCH_BOX(&scale_shrink));
-  m.impl("scale_shrink_backward", TORCH_BOX(&scale_shrink_backward));
-}
+#define LSEF_IMPLEMENT(device)                                                        \
+  STABLE_TORCH_LIBRARY_IMPL(lsef, device, m) {                                        \
+    m.impl("low_rank_sparse", TORCH_BOX(&low_rank_sparse));                           \
+    m.impl("low_rank_sparse_backward", TORCH_BOX(&low_rank_sparse_backward));         \
+    m.impl("gram", TORCH_BOX(&gram));                                                 \
+    m.impl("residual_scale", TORCH_BOX(&residual_scale));                             \
+    m.impl("scale_shrink", TORCH_BOX(&scale_shrink));                                 \
+    m.impl("scale_shrink_backward", TORCH_BOX(&scale_shrink_backward));               \
+  }
+LSEF_IMPLEMENT(CPU)
+#ifdef LSEF_WITH_CUDA
+LSEF_IMPLEMENT(CUDA)
+#endif
 
 #define LSEF_VISIBLE extern "C" __attribute__((visibility("default")))
 // Found in the file before it is loaded.
 LSEF_VISIBLE const char lsef_sources[] = "lsef sources " LSEF_SOURCE_HASH " ";
+#ifdef LSEF_WITH_CUDA
+LSEF_VISIBLE const char* lsef_devices() { return "cpu cuda"; }
+#else
 LSEF_VISIBLE const char* lsef_devices() { return "cpu"; }
+#endif
 LSEF_VISIBLE const char* lsef_instruction_set() { return lsef_cpu_instruction_set(); }

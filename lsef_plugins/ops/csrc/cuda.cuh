@@ -194,14 +194,16 @@ template <class E> __global__ void __launch_bounds__(kThreads) gram_kernel(lsef_
     for (int64_t first = 0; first < k.size.p; first += 32) {
       const int64_t s = first + lane;
       for (int t = 0; t < T; ++t) x[t * kPad] = s < k.size.p ? load<E>(k.x, n, c, t, s) : A(0);
-      for (int t = 0; t < T; ++t) {
-        A left = x[t * kPad];
-        if (k.matrix)
-          left -= entry(k.keep, n * T + t, A(1)) * shrunken(left - product(shared.matrix, x, t, T),
-                                                            static_cast<const A*>(k.tau)[n * k.size.c + c], p, A(1));
-        z[t * kPad] = left;
+      const A* left = x;
+      if (k.matrix) {
+        const A tau = static_cast<const A*>(k.tau)[n * k.size.c + c];
+        for (int t = 0; t < T; ++t) {
+          const A r = x[t * kPad] - product(shared.matrix, x, t, T);
+          z[t * kPad] = x[t * kPad] - entry(k.keep, n * T + t, A(1)) * shrunken(r, tau, p, A(1));
+        }
+        left = z;
       }
-      add_outer(shared.square, z - lane, z - lane, T, lane);
+      add_outer(shared.square, left - lane, left - lane, T, lane);
     }
   write_part(memory, T, 2, squares, static_cast<A*>(parts) + (n * gridDim.x + blockIdx.x) * squares);
 }
@@ -215,6 +217,81 @@ __global__ void __launch_bounds__(kThreads) fold_kernel(const void* parts, int64
     for (int64_t b = 0; b < blocks; ++b) sum += static_cast<const A*>(parts)[(n * blocks + b) * entries + i];
     if (i < square) static_cast<A*>(matrix)[n * square + i] = sum;
     else if (rest) static_cast<A*>(rest)[n * (entries - square) + i - square] = sum;
+  }
+}
+
+// ---- residual_scale ----------------------------------------------------------------------------------------------
+
+template <class A> struct BitsOf;
+template <> struct BitsOf<float> { typedef int32_t type; };
+template <> struct BitsOf<double> { typedef int64_t type; };
+
+// The sum, least or largest of one value per thread, known to all of them; `slots` holds one per warp.
+template <class V, class Combine> __device__ __forceinline__ V block_fold(V v, V* slots, Combine combine) {
+  LSEF_UNROLL
+  for (int step = 16; step > 0; step >>= 1) v = combine(v, __shfl_xor_sync(0xffffffffu, v, step));
+  __syncthreads();
+  if ((threadIdx.x & 31) == 0) slots[threadIdx.x >> 5] = v;
+  __syncthreads();
+  V all = slots[0];
+  for (int w = 1; w < kWarps; ++w) all = combine(all, slots[w]);
+  return all;
+}
+
+// A block per (n, c). Each thread keeps the columns it has read; the median is found by bisecting the bit patterns of
+// values that are not negative, which are in the same order.
+template <class E> __global__ void __launch_bounds__(kThreads) residual_scale_kernel(lsef_residual_scale k) {
+  using A = typename SumsOf<E>::type;
+  using Bits = typename BitsOf<A>::type;
+  LSEF_SHARED(memory);
+  const int T = int(k.size.t);
+  A *matrix = reinterpret_cast<A*>(memory), *x = matrix + T * T + threadIdx.x;
+  Bits* values = reinterpret_cast<Bits*>(matrix + T * T + T * kThreads);
+  void* slots = values + k.sample + kThreads;
+  const int64_t n = blockIdx.y, total = T * k.size.p, every = total > k.sample ? (total + k.sample - 1) / k.sample : 1;
+  const int64_t columns = (k.size.p + every - 1) / every;
+  const auto add = [](auto a, auto b) { return a + b; };
+  share_matrix(matrix, k.matrix, n, T);
+  for (int64_t c = blockIdx.x; c < k.size.c; c += gridDim.x) {
+    A energy = 0;
+    for (int64_t s = threadIdx.x; s < k.size.p; s += kThreads) {
+      for (int t = 0; t < T; ++t) {
+        const A v = load<E>(k.x, n, c, t, s);
+        energy += v * v;
+        x[t * kThreads] = v;
+      }
+      if (s % every) continue;
+      for (int t = 0; t < T; ++t) {
+        A l = 0;
+        for (int u = 0; u < T; ++u) l += matrix[t * T + u] * x[u * kThreads];
+        const A r = magnitude(x[t * kThreads] - l);
+        values[t * columns + s / every] = bits_of(r) & (Bits(~Bits(0)) ^ (Bits(1) << (8 * sizeof(Bits) - 1)));
+      }
+    }
+    energy = block_fold(energy, static_cast<A*>(slots), add);    // its barriers make the values known to all
+    const int64_t count = T * columns;
+    const Bits infinite = bits_of(A(INFINITY));
+    Bits low = infinite, high = 0;
+    for (int64_t i = threadIdx.x; i < count; i += kThreads) {
+      low = values[i] < low ? values[i] : low;
+      high = values[i] > high ? values[i] : high;
+    }
+    low = block_fold(low, static_cast<Bits*>(slots), [](Bits a, Bits b) { return a < b ? a : b; });
+    high = block_fold(high, static_cast<Bits*>(slots), [](Bits a, Bits b) { return a > b ? a : b; });
+    const bool broken = high > infinite;
+    while (!broken && low < high) {
+      const Bits middle = low + (high - low) / 2;
+      int below = 0;
+      for (int64_t i = threadIdx.x; i < count; i += kThreads) below += values[i] <= middle;
+      below = block_fold(below, static_cast<int*>(slots), add);
+      if (below >= (count - 1) / 2 + 1) high = middle; else low = middle + 1;
+    }
+    if (threadIdx.x == 0) {
+      const A floor = total ? A(k.floor_ratio) * sqrt(energy / A(total)) : A(0);
+      const A spread = broken ? A(NAN) : count ? A(k.to_sigma) * value_of(low) : A(0);
+      static_cast<A*>(k.scale)[n * k.size.c + c] = spread < floor || floor != floor ? floor : spread;
+    }
+    __syncthreads();
   }
 }
 
@@ -335,6 +412,11 @@ template <class E> struct Run {
     const int code = launch(gram_kernel<E>, k.size, Shared<A>::bytes(T, 2, T * T), stream, k, parts);
     return code ? code : fold<A>(parts, k.size, T * T, T * T, k.gram, nullptr, stream);
   }
+  static int residual_scale(const lsef_residual_scale& k, void*, void* stream) {
+    const int T = int(k.size.t);
+    const size_t shared = sizeof(A) * (T * T + T * kThreads + k.sample + kThreads) + 8 * kWarps;
+    return launch(residual_scale_kernel<E>, k.size, shared, stream, k);
+  }
   static int scale_shrink(const lsef_scale_shrink& k, void*, void* stream) {
     return launch(scale_shrink_kernel<E>, k.size, Shared<A>::bytes(int(k.size.t), 1, 0), stream, k);
   }
@@ -361,6 +443,7 @@ extern "C" {
 LSEF_ENTRY(low_rank_sparse, lsef_low_rank_sparse)
 LSEF_ENTRY(low_rank_sparse_backward, lsef_low_rank_sparse)
 LSEF_ENTRY(gram, lsef_gram)
+LSEF_ENTRY(residual_scale, lsef_residual_scale)
 LSEF_ENTRY(scale_shrink, lsef_scale_shrink)
 LSEF_ENTRY(scale_shrink_backward, lsef_scale_shrink)
 int64_t lsef_cuda_part_bytes(const lsef_size* size) {

@@ -19,6 +19,10 @@ struct f16 { uint16_t bits; };
 #ifndef LSEF_EMULATE
 template <class E> __device__ __forceinline__ E read(const E* p) { return *p; }
 template <class E> __device__ __forceinline__ void write(E* p, E v) { *p = v; }
+__device__ __forceinline__ int32_t bits_of(float v) { return __float_as_int(v); }
+__device__ __forceinline__ int64_t bits_of(double v) { return __double_as_longlong(v); }
+__device__ __forceinline__ float value_of(int32_t v) { return __int_as_float(v); }
+__device__ __forceinline__ double value_of(int64_t v) { return __longlong_as_double(v); }
 __device__ __forceinline__ float widen(float v) { return v; }
 __device__ __forceinline__ double widen(double v) { return v; }
 __device__ __forceinline__ float widen(bf16 v) { return __uint_as_float(uint32_t(v.bits) << 16); }

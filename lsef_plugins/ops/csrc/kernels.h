@@ -78,6 +78,7 @@ int64_t lsef_cuda_part_bytes(const lsef_size* size);
 int lsef_cuda_low_rank_sparse(const lsef_low_rank_sparse* job, void* parts, void* stream);
 int lsef_cuda_low_rank_sparse_backward(const lsef_low_rank_sparse* job, void* parts, void* stream);
 int lsef_cuda_gram(const lsef_gram* job, void* parts, void* stream);
+int lsef_cuda_residual_scale(const lsef_residual_scale* job, void* parts, void* stream);
 int lsef_cuda_scale_shrink(const lsef_scale_shrink* job, void* parts, void* stream);
 int lsef_cuda_scale_shrink_backward(const lsef_scale_shrink* job, void* parts, void* stream);
 const char* lsef_cuda_error(int code);

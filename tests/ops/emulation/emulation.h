@@ -55,7 +55,7 @@ struct State {
   std::vector<std::vector<char>> stacks;
   std::vector<Wait> waits;
   std::vector<const char*> places;
-  std::vector<double> exchanged;
+  std::vector<uint64_t> exchanged;              // what each lane hands over, as bits
   int current = 0;
   std::function<void()> body;
 };
@@ -79,9 +79,11 @@ inline void wait(Wait kind, const char* place) {
 template <class V> V shuffle_xor(V value, int lanes) {
   State& s = state();
   const int me = s.current;
-  s.exchanged[me] = double(value);
+  static_assert(sizeof value <= 8, "a lane hands over a word");
+  memcpy(&s.exchanged[me], &value, sizeof value);
   wait(kWarp, "shuffle, given");
-  const V other = V(s.exchanged[me ^ lanes]);
+  V other;
+  memcpy(&other, &s.exchanged[me ^ lanes], sizeof other);
   wait(kWarp, "shuffle, taken");
   return other;
 }
@@ -197,6 +199,16 @@ template <class E> inline void write(E* p, E v) {
   emulation::touch(p, sizeof(E), true);
   *p = v;
 }
+template <class To, class From> inline To same_bits(From v) {
+  To out;
+  static_assert(sizeof out == sizeof v, "the same bits");
+  memcpy(&out, &v, sizeof out);
+  return out;
+}
+inline int32_t bits_of(float v) { return same_bits<int32_t>(v); }
+inline int64_t bits_of(double v) { return same_bits<int64_t>(v); }
+inline float value_of(int32_t v) { return same_bits<float>(v); }
+inline double value_of(int64_t v) { return same_bits<double>(v); }
 inline float widen(float v) { return v; }
 inline double widen(double v) { return v; }
 inline float widen(struct bf16 v);
