@@ -23,6 +23,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--fresh', action='store_true', help='examine again what has passed before')
     parser.add_argument('--out', help='Markdown file of the table')
     parser.add_argument('--json', help='JSON file of the table (default: insertion_matrix.json in the work folder)')
+    parser.add_argument('--other', metavar='FILE', help='JSON file of a run in another environment, whose rows are '
+                        'taken for configs that cannot be examined in this one')
     parser.add_argument('--allow-missing', action='store_true', help='exit with 0 when nothing but packages is missing')
     parser.add_argument('--list', action='store_true', help='only print the chosen configs and their families')
     return parser.parse_args(argv)
@@ -51,6 +53,8 @@ def main(argv=None) -> int:
             report.must_be_writable(Path(path))
         rows = run.run(entries, args.neck, args.work_dir, args.jobs, args.timeout, args.fresh,
                        say=lambda line: print(line, flush=True))
+        if args.other:
+            rows = report.completed(rows, run.versions(), args.other)
         words = sys.argv[1:] if argv is None else list(argv)
         report.write(rows, run.versions(), shlex.join(['python', 'tools/insertion_matrix.py', *words]), args.out, data)
     except (ValueError, OSError) as error:      # MatrixError, OutputError

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..ops import gram
-from ..ops.exporting import lower_median
+from ..ops.exporting import at_least, lower_median
 from .low_rank import spectral_shrinkage
 from .temporal import dct_basis, neighbour_predictor
 
@@ -59,7 +59,7 @@ def geometric_median_weights(g: Tensor) -> Tensor:
         constant = (weights * projected).sum(-1, keepdim=True)
         distance = (diagonal - 2 * projected + constant).clamp_min(0).sqrt()
         floor = 1e-3 * distance.mean(-1, keepdim=True)
-        weights = 1 / torch.maximum(distance, floor).clamp_min(tiny ** 0.5)
+        weights = 1 / at_least(torch.maximum(distance, floor), tiny ** 0.5)
         weights = weights / weights.sum(-1, keepdim=True)
     return weights
 
@@ -74,6 +74,7 @@ def stable_operator(
     start: str = 'local',
     slow_basis: Optional[Union[int, str]] = None,
     exact_gradient: bool = False,
+    judge_isolation: bool = True,
 ) -> StableOperator:
     """The operator over time whose product with the clip is the stable part, and the gate of each frame.
 
@@ -90,6 +91,8 @@ def stable_operator(
         slow_basis: number of slowest cosines the base may consist of, ``'dct'`` for t/2, None for no limit.
         exact_gradient: let the gradient pass through the repair. For checking only: it explodes on
             degenerate clips.
+        judge_isolation: tell bad frames from the frames of an event in ``frame_gate``. False spares that where only the
+            operator is wanted; ``frame_gate`` is then ``outlying``.
 
     Raises:
         ValueError: an unknown ``start`` or ``mode``, a number out of its range, or no Gram matrices.
@@ -129,13 +132,13 @@ def stable_operator(
         if step == 0:
             error = error / deviation.square().sum(-1)
         limit = frame_kappa ** 2 * torch.maximum(lower_median(error, keepdim=True), floor)
-        outlying = stop(torch.where(error > limit, 1 - limit / error.clamp_min(torch.finfo(g.dtype).tiny),
+        outlying = stop(torch.where(error > limit, 1 - limit / at_least(error, torch.finfo(g.dtype).tiny),
                                     torch.zeros_like(error)))
         repair = identity - outlying[..., None] * deviation
         repaired = repair @ g @ repair.transpose(-1, -2)
         operator = project((repaired + repaired.transpose(-1, -2)) / 2) @ repair
     # An order of frames is needed to tell an event from a bad frame; the geometric median knows none.
-    gate = outlying * isolation(operator, g) if start == 'local' else outlying
+    gate = outlying * isolation(operator, g) if judge_isolation and start == 'local' else outlying
     return StableOperator(operator, gate, outlying)
 
 

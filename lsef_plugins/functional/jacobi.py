@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..ops.exporting import is_traced, writes_loops
+from ..ops.exporting import at_least, is_traced, writes_loops
 
 # Ordinary matrices need 4 (n = 4) to 8 (n = 32) sweeps, large clusters of equal eigenvalues up to about twice as many.
 MAX_SWEEPS = 24
@@ -53,8 +53,7 @@ def jacobi_eigh(a: Tensor, max_sweeps: int = MAX_SWEEPS) -> Tuple[Tensor, Tensor
         raise ValueError(f'max_sweeps counts passes over all pairs and is at least 1, got {max_sweeps}.')
     rows = a.shape[-1]
     odd = rows % 2
-    tiny = torch.finfo(a.dtype).tiny
-    scale = a.abs().amax((-2, -1), keepdim=True).clamp_min(tiny)
+    scale = at_least(a.abs().amax((-2, -1), keepdim=True), torch.finfo(a.dtype).tiny)
     a = a / scale
     if odd:
         # One more axis, coupled to none; no eigenvalue is as low as its own, so that it comes last.
@@ -75,8 +74,8 @@ def _plan(size: int, like: Tensor) -> _Plan:
     identity = torch.eye(size, dtype=like.dtype, device=like.device)
     # The round robin: axis 0 stays, the others go round, along the first half and back along the second.
     order = [0, second[0], *first[1:-1], *second[1:], first[-1]] if half > 1 else [0, 1]
-    tie = torch.full((size, ), torch.finfo(like.dtype).tiny, dtype=like.dtype, device=like.device)
-    tie[half:] = -tie[half:]
+    tiny = torch.finfo(like.dtype).tiny
+    tie = torch.tensor([tiny] * half + [-tiny] * half, dtype=like.dtype, device=like.device)
     return _Plan(identity, identity.roll(half, 0), identity[:, order], tie)
 
 
@@ -88,7 +87,7 @@ def _round(plan: _Plan, a: Tensor, v: Tensor) -> Tuple[Tensor, Tensor]:
     twice = coupling.sum(-1) + coupling.sum(-2)
     gap = diagonal @ plan.swap - diagonal
     length = (gap * gap + twice * twice).sqrt() + gap.abs()
-    tangent = twice * (gap + plan.tie).sign() / length.clamp_min(torch.finfo(a.dtype).tiny)
+    tangent = twice * (gap + plan.tie).sign() / torch.maximum(length, plan.tie.abs())
     cosine = 1 / (1 + tangent * tangent).sqrt()
     w = cosine[..., None] * plan.order + (tangent * cosine)[..., None] * (plan.swap @ plan.order)
     return w.transpose(-1, -2) @ a @ w, v @ w

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..ops.exporting import must_be_plain
+from ..ops.exporting import at_least, must_be_plain
 from .jacobi import jacobi_eigh
 
 MODES = ('garrote', 'soft', 'hard')
@@ -93,12 +93,12 @@ def _descending_eigh(a: Tensor) -> Tuple[Tensor, Tensor]:
 
 def _shrunken_spectrum(g: Tensor, rank: int, mode: str, eigh: Callable = _descending_eigh) -> Tuple[Tensor, ...]:
     trace = g.diagonal(dim1=-2, dim2=-1).sum(-1)
-    weight = torch.where(trace > 0, 1 / trace.clamp_min(torch.finfo(g.dtype).tiny), torch.zeros_like(trace))
+    weight = torch.where(trace > 0, 1 / at_least(trace, torch.finfo(g.dtype).tiny), torch.zeros_like(trace))
     values, vectors = eigh(g * weight[:, None, None])
     values = values.clamp_min(0)
     top, cut = values[:, :rank], values[:, rank:rank + 1]
     kept = top > NULL_RATIO * values[:, :1]
-    gain = _gain(top.clamp_min(torch.finfo(g.dtype).tiny), cut, mode).clamp_min(0) * kept
+    gain = _gain(at_least(top, torch.finfo(g.dtype).tiny), cut, mode).clamp_min(0) * kept
     u = vectors[..., :rank]
     return (u * gain[:, None, :]) @ u.transpose(-1, -2), values, vectors, gain, weight
 

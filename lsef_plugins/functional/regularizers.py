@@ -63,10 +63,12 @@ def scale_consistency(m: Tensor, g: Tensor, operator_of: Callable[[Tensor], Tens
     The mean over windows :math:`w > 1` of :math:`\|(M_w A_w - A_w M) X\|^2 / \|A_w X\|^2`, where :math:`M_w` is
     the operator of the smoothed clip, ``operator_of(A_w g A_w^T)``.
     """
-    coarse = [w for w in windows if w > 1]
+    averages = [moving_average(g.shape[-1], w, g.dtype, g.device) for w in windows if w > 1]
+    if not averages:
+        return _trace(g) * 0
+    smoothed = [average @ g @ average.T for average in averages]
     total = _trace(g) * 0
-    for window in coarse:
-        average = moving_average(g.shape[-1], window, g.dtype, g.device)
-        smoothed = average @ g @ average.T
-        total = total + _ratio(_energy(operator_of(smoothed) @ average - average @ m, g), _trace(smoothed))
-    return total / max(len(coarse), 1)
+    # All scales in one batch: the cost of a T x T stage is that of its calls.
+    for average, of_scale, operator in zip(averages, smoothed, operator_of(torch.cat(smoothed)).chunk(len(averages))):
+        total = total + _ratio(_energy(operator @ average - average @ m, g), _trace(of_scale))
+    return total / len(averages)

@@ -16,9 +16,11 @@ from torch import nn
 
 from lsef_plugins.registry import MODELS
 
+from .heads.sited_head import SitedHead
 from .necks.lsef_neck import neck_options
+from .necks.options import check_options
 from .necks.sited_neck import SitedNeck
-from .sites import find_site
+from .sites import Site, find_site
 
 ENTRANCE = {'in': 'entrance', 'out': 'exit'}
 MARK = '_lsef_plugins_accepts_sited_necks'
@@ -45,14 +47,29 @@ def _accepting(init):
         arguments = {**dict(zip(names, args)), **kwargs}
         if not _is_ours(arguments.get('neck')):
             init(self, *args, **kwargs)
+            place_head(self, head_site(self))
             return
         ours, other = _separate(arguments.pop('neck'))
         if other is not None:
             arguments['neck'] = other
         init(self, **arguments)
+        read_at = head_site(self)       # found before there is a neck of ours, placed after: it hears what that made
         insert_neck(self, ours)
+        place_head(self, read_at)
 
     return __init__
+
+
+def head_site(recognizer: Any) -> Optional[Site]:
+    """Where a head of ours reads the maps of its recognizer; None for a head of the host's."""
+    head = getattr(recognizer, 'cls_head', None)
+    return find_site(recognizer, head.site, head.num_segments) if isinstance(head, SitedHead) else None
+
+
+def place_head(recognizer: Any, site: Optional[Site]) -> None:
+    """Tells a head of ours where to read."""
+    if site is not None:
+        recognizer.cls_head.place(recognizer, site)
 
 
 def _calls_a_neck(stock: property) -> property:
@@ -82,8 +99,12 @@ def _ours_last(stock):
 def _is_ours(neck: Any) -> bool:
     if not isinstance(neck, Mapping) or 'type' not in neck:
         return False
-    cls = MODELS.get(neck['type']) if isinstance(neck['type'], str) else neck['type']
+    cls = _class_of(neck)
     return inspect.isclass(cls) and issubclass(cls, SitedNeck)
+
+
+def _class_of(neck: Mapping[str, Any]) -> Any:
+    return MODELS.get(neck['type']) if isinstance(neck['type'], str) else neck['type']
 
 
 def _separate(neck: Mapping[str, Any]) -> Tuple[Dict[str, Any], Optional[Dict[str, Any]]]:
@@ -94,7 +115,7 @@ def _separate(neck: Mapping[str, Any]) -> Tuple[Dict[str, Any], Optional[Dict[st
     """
     if 'level_fusion_cfg' not in neck:
         return dict(neck), None
-    own = set(neck_options()) - {'in_channels'}
+    own = set(neck_options(_class_of(neck))) - {'in_channels'}
     ours = {'type': neck['type'], **{key: value for key, value in neck.items() if key in own}}
     return ours, {**{key: value for key, value in neck.items() if key not in own}, 'type': 'TPN'}
 
@@ -103,9 +124,11 @@ def insert_neck(recognizer: Any, config: Mapping[str, Any]) -> SitedNeck:
     """Builds a neck of ours for a built recognizer and hooks it to its site.
 
     Raises:
-        ValueError: the recognizer has no known site, or ``in_channels`` given by hand are not those of the site.
+        ValueError: an unknown option, no known site in the recognizer, or ``in_channels`` given by hand that are not
+            those of the site.
     """
     config = dict(config)
+    check_options(_class_of(config), config)
     site = find_site(recognizer, config.get('site'), config.get('num_segments'))
     given = config.get('in_channels')
     if given is None:
@@ -114,8 +137,9 @@ def insert_neck(recognizer: Any, config: Mapping[str, Any]) -> SitedNeck:
         came = (given, ) if isinstance(given, int) else tuple(given)
         if came != site.channels:
             raise ValueError(
-                f"LSEFNeck was given in_channels={given} by hand, but the maps at {site.module!r} of this "
-                f'{type(recognizer).__name__} have {site.channels} channels. Leave in_channels out: the bare line '
+                f'{_class_of(config).__name__} was given in_channels={given} by hand, but the maps at '
+                f'{site.module!r} of this {type(recognizer).__name__} have {site.channels} channels. Leave in_channels '
+                'out: the bare line '
                 'takes them from the recognizer.')
     with torch.random.fork_rng(devices=[]):     # the same seed makes the same backbone with and without the neck
         neck = MODELS.build(config)

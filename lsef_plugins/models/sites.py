@@ -119,7 +119,8 @@ def _frames(recognizer: nn.Module, num_segments: Optional[int]) -> Site:
         return _before_another_neck(recognizer)
     head, backbone = getattr(recognizer, 'cls_head', None), recognizer.backbone
     told = num_segments or getattr(head, 'num_segments', None) or getattr(backbone, 'num_segments', None)
-    if told and getattr(head, 'is_shift', False) and getattr(head, 'temporal_pool', False):
+    if told and any(getattr(each, 'is_shift', False) and getattr(each, 'temporal_pool', False)
+                    for each in (head, backbone)):
         told = told // 2                        # TSM's temporal pooling leaves half of the frames
     return Site('cls_head', 'in', FramesOfClips(told), _head_channels(recognizer))
 

@@ -136,8 +136,8 @@ class LSEF(nn.Module):
             windows = (1, ) if self.cim is None else self.cim.windows
             values['reconstruction'] = reconstruction_energy(m, g)
             values['rank'] = rank_excess(m, g, sem.rank)
-            values['consistency'] = scale_consistency(m, g, lambda smoothed: sem.operator_of(smoothed).operator,
-                                                      windows)
+            values['consistency'] = scale_consistency(
+                m, g, lambda smoothed: sem.operator_of(smoothed, gates=False).operator, windows)
         if self.ddm is not None:
             values['density'] = transient_density(parts.transient)
         return values

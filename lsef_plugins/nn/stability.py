@@ -62,11 +62,12 @@ class StabilityEncodingModule(nn.Module):
         self.frame_kappa, self.bandwidth, self.start, self.slow_basis = frame_kappa, bandwidth, start, slow_basis
         self._told_rank = False
 
-    def operator_of(self, g: Tensor, robust: bool = True):
-        """The stable operator and frame gate of Gram matrices ``(b, t, t)``."""
+    def operator_of(self, g: Tensor, robust: bool = True, gates: bool = True):
+        """The stable operator of Gram matrices ``(b, t, t)``, and unless ``gates`` is False the frame gate."""
         return stable_operator(
             g, rank=self.rank, mode=self.mode, robust_iters=self.robust_iters if robust else 0,
-            frame_kappa=self.frame_kappa, bandwidth=self.bandwidth, start=self.start, slow_basis=self.slow_basis)
+            frame_kappa=self.frame_kappa, bandwidth=self.bandwidth, start=self.start, slow_basis=self.slow_basis,
+            judge_isolation=gates)
 
     def forward(self, x: Tensor, robust: bool = True) -> StablePart:
         operator, g, gate = self.look(x, robust)

@@ -53,6 +53,13 @@ def writes_loops() -> bool:
     return hasattr(hop, 'higher_order_while_loop')
 
 
+def at_least(x: Tensor, bound: float) -> Tensor:
+    """``x.clamp_min(bound)``. Exporters write a bound as float32, where the tiny ones of float64 become zero."""
+    if not must_be_plain():
+        return x.clamp_min(bound)
+    return torch.maximum(x, torch.tensor(bound, dtype=x.dtype, device=x.device))
+
+
 def lower_median(x: Tensor, keepdim: bool = False) -> Tensor:
     """The median over the last axis, of two middle values the lower: ``x.median(-1).values``."""
     if not must_be_plain():

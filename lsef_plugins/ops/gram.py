@@ -11,7 +11,9 @@ from typing import Optional, Tuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from .exporting import must_be_plain
 from .layout import per_clip_and_channel, sums_dtype
 from .library import serves, when_loaded
 from .low_rank_sparse import low_rank_sparse
@@ -41,14 +43,33 @@ def gram(x: Tensor, operator: Optional[Tensor] = None, tau: Optional[Tensor] = N
             None if keep is None else keep.to(sums).contiguous(), float(exponent))
     if serves(x):
         return torch.ops.lsef.gram(x, None, None, None, 2.0)
-    return _formula(x)
+    x = x.to(sums_dtype(x))
+    return _formula(x) if must_be_plain() else _Gram.apply(x)
 
 
 def _formula(x: Tensor) -> Tensor:
-    x = x.to(sums_dtype(x))
     # (b, c, t, n) @ (b, c, n, t) -> (b, c, t, t); per channel, so that no permuted copy is made
     g = torch.matmul(x, x.transpose(-1, -2)).sum(1)
     return (g + g.transpose(-1, -2)) / 2
+
+
+class _Gram(torch.autograd.Function):
+    """One product in the backward pass, where autograd makes one for each of the two factors."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return _formula(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        return _derivative(ctx.saved_tensors[0], grad)
+
+
+def _derivative(x: Tensor, grad: Tensor) -> Tensor:
+    # (b, 1, t, t) @ (b, c, t, n)
+    return torch.matmul((grad + grad.transpose(-1, -2))[:, None], x.to(grad.dtype)).to(x.dtype)
 
 
 @when_loaded
@@ -68,7 +89,4 @@ def _remember(ctx, inputs, output) -> None:
 
 
 def _backward(ctx, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
-    x, = ctx.saved_tensors
-    # (b, 1, t, t) @ (b, c, t, n)
-    to_x = torch.matmul((grad + grad.transpose(-1, -2))[:, None], x.to(grad.dtype))
-    return to_x.to(x.dtype), None, None, None, None
+    return _derivative(ctx.saved_tensors[0], grad), None, None, None, None

@@ -435,3 +435,12 @@ def test_what_is_kept_of_a_frame_is_what_its_gate_leaves():
 
 def test_the_gram_of_a_clip_is_float64():
     assert clip_gram(torch.ones(1, 2, 3, 4, dtype=torch.bfloat16)).dtype == F64
+
+
+def test_without_judging_isolation_the_operator_is_the_same_and_the_gate_is_what_was_repaired():
+    x, _ = noisy_base()
+    x[:, :, 4:6] += torch.randn(x[:, :, :1].shape, generator=torch.Generator().manual_seed(5)).to(x.dtype)
+    g = clip_gram(x)
+    judged, spared = stable_operator(g), stable_operator(g, judge_isolation=False)
+    assert torch.equal(spared.operator, judged.operator) and torch.equal(spared.frame_gate, judged.outlying)
+    assert not torch.equal(spared.frame_gate, judged.frame_gate)

@@ -254,3 +254,33 @@ def test_safe_scale_brings_extreme_clips_into_range_by_a_power_of_two():
     assert torch.equal(torch.frexp(scale)[0], torch.full_like(peak, 0.5)), 'a power of two: multiplying is exact'
     scaled = peak * scale
     assert ((scaled > 2 ** -8) & (scaled < 2 ** 8)).all()
+
+
+# ---- the gradient of the Gram ------------------------------------------------------------------------------------
+
+def test_the_gram_passes_gradcheck_and_its_gradient_is_that_of_two_products():
+    x = torch.randn(2, 3, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(gram, (x, ))
+    weight = torch.randn(2, 5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)   # not symmetric
+    ours, = torch.autograd.grad((gram(x) * weight).sum(), x)
+    plain = torch.einsum('bctn,bcsn->bts', x, x)
+    theirs, = torch.autograd.grad((plain * (weight + weight.mT) / 2).sum(), x)
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_the_gradient_of_the_gram_returns_to_the_dtype_of_the_clip(dtype):
+    x = torch.randn(1, 3, 5, 4, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
+    gram(x).sum().backward()
+    assert x.grad.dtype == dtype
+    torch.testing.assert_close(x.grad, (2 * x.detach().float().sum(2, keepdim=True).expand(x.shape)).to(dtype))
+
+
+def test_the_backward_pass_of_the_gram_reads_the_clip_in_one_product():
+    from torch.utils.flop_counter import FlopCounterMode
+    x = torch.randn(2, 3, 5, 40, requires_grad=True)
+    with FlopCounterMode(display=False) as forward:
+        g = gram(x)
+    with FlopCounterMode(display=False) as backward:
+        g.sum().backward()
+    assert backward.get_total_flops() == forward.get_total_flops()

@@ -166,3 +166,16 @@ def test_the_gradient_is_the_derivative():
         return reconstruction_energy(m, g) + rank_excess(m, g, 3) + plain + transient_density(z)
 
     assert torch.autograd.gradcheck(total, (x,), atol=1e-5)
+
+
+def test_all_scales_are_found_in_one_batch():
+    calls, g = [], clips()[1]
+
+    def counted(smoothed):
+        calls.append(len(smoothed))
+        return operator_of(smoothed)
+
+    value = scale_consistency(operator_of(g), g, counted, (1, 3, 5))
+    assert calls == [2 * len(g)]
+    one_by_one = [scale_consistency(operator_of(g), g, operator_of, (1, w)) for w in (3, 5)]
+    torch.testing.assert_close(value, sum(one_by_one) / 2)

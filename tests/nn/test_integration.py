@@ -202,3 +202,22 @@ def test_a_part_it_was_not_built_for_or_lacks_is_refused(options, missing):
 
 def test_it_prints_its_arguments():
     assert 'windows=(1, 5), influence_clip=2.5' in repr(ConsistencyIntegrationModule(C, (1, 5), influence_clip=2.5))
+
+
+@pytest.mark.parametrize('windows', [(1, ), (1, 3, 5)])
+def test_limited_spikes_leave_nothing_of_a_flash_and_all_of_an_event(windows):
+    """A flash stands alone in time, an event has neighbours; without the limit both are merged."""
+    x = torch.zeros(1, C, T, 1, 2)
+    one = torch.ones(1, C, 1, 1)
+
+    def added(frames, **options):
+        residual = torch.zeros(1, C, T, 2)
+        residual[:, :2, frames] = 20
+        torch.manual_seed(0)
+        cim = randomised(ConsistencyIntegrationModule(C, windows, stable=False, **options))
+        with torch.no_grad():
+            quiet = cim(x, None, TransientPart(0 * residual, 0 * residual, one, one))
+            return (cim(x, None, TransientPart(residual, residual, one, one)) - quiet).abs().max().item()
+
+    assert added([3], limit_spikes=True) < 0.1 * added([3])
+    assert added([3, 4], limit_spikes=True) == added([3, 4]) > 0.1

@@ -139,6 +139,17 @@ def test_a_constant_clip_is_all_base():
             assert parts.transient.abs().max() == 0 and parts.frame_gate.abs().max() == 0
 
 
+def test_the_consistency_spares_the_frame_gates_it_would_drop(monkeypatch):
+    from lsef_plugins.functional import decomposition
+    calls, real = [], decomposition.isolation
+    monkeypatch.setattr(decomposition, 'isolation', lambda m, g: calls.append(len(g)) or real(m, g))
+    lsef = LSEF(C)
+    parts = lsef.decompose(clip(bad=3))
+    assert calls == [2]
+    lsef.auxiliary(parts)
+    assert calls == [2]
+
+
 # ---- what is merged ----------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('merge, absent', [(('stable', ), 'from_transient'), (('transient', ), 'from_stable')])

@@ -6,6 +6,7 @@ site: the kind of attention, non-local blocks, the kind of bottleneck, the modal
 from __future__ import annotations
 
 import fnmatch
+import functools
 import importlib.util
 import os
 import re
@@ -99,7 +100,11 @@ def read(path: Path) -> Config:
 
 def shipped(root: Optional[Path] = None) -> List[Entry]:
     """Every recognizer config the host ships, in the order of their names."""
-    root = host_configs() if root is None else root
+    return list(_read_all(host_configs() if root is None else root))
+
+
+@functools.lru_cache(maxsize=2)
+def _read_all(root: Path) -> List[Entry]:
     paths = sorted(path for folder in FOLDERS for path in (root / folder).rglob('*.py'))
     entries = [entry_of(path, root) for path in paths]
     return [entry for entry in entries if entry is not None]

@@ -28,16 +28,17 @@ class NotHere(Exception):
 
 
 def difference(ours: Sequence[Tensor], stock: Sequence[Tensor]) -> float:
-    """Largest difference, relative to the largest value of the stock tensor where that is above 1."""
+    """Largest difference, relative to the largest value of the stock tensor where that is above 1; inf of NaN."""
     if [x.shape for x in ours] != [x.shape for x in stock]:
         raise Broken(f'shapes {[tuple(x.shape) for x in ours]} instead of {[tuple(x.shape) for x in stock]}')
     worst = 0.0
     for x, y in zip(ours, stock):
         if not torch.isfinite(y).all():
             raise NotHere('the stock output is not finite on these inputs')
-        scale = max(1.0, float(y.abs().max())) if y.numel() else 1.0
-        worst = max(worst, float((x.double() - y.double()).abs().max()) / scale) if y.numel() else worst
-        worst = math.inf if math.isnan(worst) else worst
+        if not torch.isfinite(x).all():
+            return math.inf
+        if y.numel():
+            worst = max(worst, float((x.double() - y.double()).abs().max()) / max(1.0, float(y.abs().max())))
     return worst
 
 

@@ -1,7 +1,6 @@
 """One row of the table: every check on one config, whatever the others did."""
 from __future__ import annotations
 
-import gc
 import importlib
 import resource
 import sys
@@ -60,9 +59,8 @@ def examine(entry: Entry, neck: str = 'LSEFNeck') -> Dict[str, Any]:
     for column, check in COLUMNS.items():
         _say(column)
         began = time.perf_counter()
-        cell = _cell(check, subject)
+        cell = cell_of(check, subject)
         row['cells'][column] = dict(cell, seconds=round(time.perf_counter() - began, 2))
-        gc.collect()
     wrong = [f'{column}: {cell["note"]}' for column, cell in row['cells'].items()
              if cell['state'] == BROKEN or (cell['state'] == NOT_HERE and column in ESSENTIAL)]
     row.update(
@@ -73,7 +71,8 @@ def examine(entry: Entry, neck: str = 'LSEFNeck') -> Dict[str, Any]:
     return row
 
 
-def _cell(check: Callable[[Subject], str], subject: Subject) -> Dict[str, Any]:
+def cell_of(check: Callable[[Subject], str], subject: Subject) -> Dict[str, Any]:
+    """What a check says: its state and a note; anything it raises is a promise that was not kept."""
     try:
         return dict(state=OK, note=check(subject))
     except NotHere as reason:

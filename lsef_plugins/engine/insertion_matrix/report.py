@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Sequence
 
 from lsef_plugins.visualization.writing import whole_file
 
+from .catalogue import MatrixError
 from .checks import COLUMNS
 from .examine import BROKEN, FAILED, NEEDS, NOT_HERE, OK, PASSED
 
@@ -31,6 +32,28 @@ def summary(rows: Sequence[Dict]) -> str:
     return text + (f' ({"; ".join(f"{reason}: {n}" for reason, n in reasons.items())})' if reasons else '')
 
 
+def completed(rows: Sequence[Dict], versions: Dict[str, str], other: Any) -> List[Dict]:
+    """Rows of a run in another environment in place of those that this one could not examine.
+
+    Args:
+        versions: of this environment.
+        other: the JSON file of the other run, over the same neck.
+
+    Raises:
+        MatrixError: the file holds no rows.
+    """
+    try:
+        saved = json.loads(Path(other).read_text(encoding='utf-8'))
+        theirs = {(row['name'], row['neck']): row for row in saved['rows'] if row['status'] != NEEDS}
+        changed = {name: version for name, version in saved['versions'].items() if versions.get(name) != version}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MatrixError(f'{other} holds no rows of this tool ({type(error).__name__}: {error}). Give the JSON file '
+                          'that it wrote in the other environment.') from error
+    elsewhere = ', '.join(f'{name} {version}' for name, version in changed.items()) or 'the same versions'
+    return [dict(theirs[row['name'], row['neck']], elsewhere=elsewhere, here=row['reason'])
+            if row['status'] == NEEDS and (row['name'], row['neck']) in theirs else row for row in rows]
+
+
 def markdown(rows: Sequence[Dict], versions: Dict[str, str], command: str) -> str:
     """The whole document."""
     neck = rows[0]['neck'] if rows else 'LSEFNeck'
@@ -44,7 +67,7 @@ def markdown(rows: Sequence[Dict], versions: Dict[str, str], command: str) -> st
     parts += ['', '✓ holds; ✗ does not; – is not asked: the stock recognizer cannot do it either (reasons below). '
               '`maps`: channels x frames x height x width where the neck acts. `predict`: clips x crops of a video. '
               '`learns`: how many parameters of the neck have a gradient in the first step, then after the second.', '']
-    parts += _failures(rows)
+    parts += _failures(rows) + _elsewhere(rows)
     for family in dict.fromkeys(row['family'] for row in rows):
         parts += _family(family, [row for row in rows if row['family'] == family])
     parts += _reasons(rows) + _shrunk(rows)
@@ -61,6 +84,12 @@ def _failures(rows: Sequence[Dict]) -> List[str]:
         return []
     lines = [f'- `{row["name"]}`: {row["status"]}: {_plain(row["reason"])}' for row in failed]
     return ['## Not passed', '', *lines, '']
+
+
+def _elsewhere(rows: Sequence[Dict]) -> List[str]:
+    lines = [f'- `{row["name"]}`: {row["status"]} with {row["elsewhere"]}. Here it {_plain(row["here"])}.'
+             for row in rows if 'elsewhere' in row]
+    return ['## Examined in another environment', '', *lines, ''] if lines else []
 
 
 def _family(family: str, rows: Sequence[Dict]) -> List[str]:

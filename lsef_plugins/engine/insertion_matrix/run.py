@@ -5,6 +5,7 @@ in the work folder, written whole; the next start reuses the rows that passed if
 """
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib.metadata
 import inspect
@@ -13,6 +14,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import time
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -30,6 +32,7 @@ from .examine import CHECKING, FAILED, PASSED, examine
 PACKAGES = ('lsef_plugins', 'torch', 'mmaction2', 'mmengine', 'mmcv', 'mmcv-lite', 'mmpretrain', 'mmcls', 'timm',
             'torchvision', 'numpy')
 SOURCES = ('models', 'nn', 'functional', 'ops', 'compat', 'engine/insertion_matrix')
+WITHOUT_EFFECT = ('run.py', 'report.py')    # on what a row says
 
 
 def must_be_one_of_ours(neck: str) -> None:
@@ -61,6 +64,8 @@ def source_hash(root: Optional[Path] = None) -> str:
     root = Path(__file__).resolve().parents[2] if root is None else root
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(path for folder in SOURCES for path in (root / folder).rglob('*.py')):
+        if path.parent.name == 'insertion_matrix' and path.name in WITHOUT_EFFECT:
+            continue
         digest.update(path.relative_to(root).as_posix().encode() + b'\0' + path.read_bytes())
     return digest.hexdigest()
 
@@ -201,7 +206,9 @@ def _child(work: Callable[[Entry, str], Dict], entry: Entry, neck: str, path: Pa
     log = os.open(log_of(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    sys.stdout = sys.stderr = os.fdopen(1, 'w', encoding='utf-8', buffering=1, closefd=False)
     torch.set_num_threads(1)
+    gc.freeze()     # what the parent imported is never looked through again
     _quiet_host()
     row = work(entry, neck)
     with whole_file(path) as unfinished:

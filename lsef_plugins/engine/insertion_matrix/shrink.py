@@ -43,6 +43,7 @@ def shrunken(model: Any) -> Small:
     if rule is not None:
         rule(model, notes)
     _fewer_blocks(model, notes)
+    _mend_blending(model, notes)
     return Small(model, notes)
 
 
@@ -50,9 +51,9 @@ def without_downloads(config: Any) -> None:
     """Drops every request for a checkpoint from a config, in place."""
     if isinstance(config, dict):
         for key, value in list(config.items()):
-            if key == 'pretrained':
+            if key in ('pretrained', 'pretrained_type'):
                 config[key] = False if isinstance(value, bool) else None
-            elif key in ('clip_pretrained', 'pretrained2d'):
+            elif key == 'pretrained2d':
                 config[key] = False
             elif key == 'init_cfg' and type_name(value if isinstance(value, dict) else {}) == 'Pretrained':
                 del config[key]
@@ -69,6 +70,17 @@ def _fewer_blocks(model: Any, notes: List[str]) -> None:
         if isinstance(part, dict) and isinstance(part.get('depth'), int) and part['depth'] > 50:
             notes.append(f'{name + " " if name else ""}depth {part["depth"]} -> 50')
             part['depth'] = 50
+
+
+def _mend_blending(model: Any, notes: List[str]) -> None:
+    """One shipped config mixes labels of 400 classes for a head of 174, so that the stock recognizer cannot train."""
+    blending = (model.get('data_preprocessor') or {}).get('blending') or {}
+    classes = model.cls_head.get('num_classes')
+    for augment in blending.get('augments', ()):
+        if augment.get('num_classes', classes) != classes:
+            note = f'blending num_classes {augment.num_classes} -> {classes}: as shipped, the stock fails to train'
+            notes.extend([note] if note not in notes else [])
+            augment.num_classes = classes
 
 
 def _token_transformer(layers: str, width: str, heads: str, default: Tuple[int, int, int]) -> Callable:
@@ -106,6 +118,7 @@ def _vision_transformer(model: Any, notes: List[str]) -> None:
 
 def _uniformerv2(model: Any, notes: List[str]) -> None:
     backbone = model.backbone
+    backbone.clip_pretrained = False    # its default asks for a checkpoint
     deep = backbone.get('n_layers', 4)
     was = backbone.get('layers', 12)
     _token_transformer('layers', 'width', 'heads', (12, 768, 12))(model, notes)

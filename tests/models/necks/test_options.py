@@ -44,3 +44,16 @@ def test_without_a_class_the_options_are_those_of_lsef():
 
 def test_a_neck_that_takes_anything_judges_its_options_itself():
     check_options(Swallows, dict(type='Swallows', anything=1))
+
+
+@pytest.mark.parametrize('neck, message', [
+    (dict(type='LSEFNeck', ranks=3), r"LSEFNeck does not know the option 'ranks' \(did you mean 'rank'\?\)"),
+    (dict(type='SEM', kappa=3), r"SEM does not know the option 'kappa' .*\. It takes in_channels")])
+def test_a_recognizer_config_with_an_unknown_option_is_told(neck, message, make_family):
+    with pytest.raises(ValueError, match=message):
+        make_family('slowonly').build(neck)
+
+
+def test_a_part_merged_over_tpn_takes_its_own_options_and_leaves_tpn_its_own(make_family):
+    model = make_family('tpn-slowonly').build(dict(type='DDM', kappa=2.5))
+    assert type(model.neck).__name__ == 'TPN' and model.neck.lsef.streams[1].ddm.start_kappa == 2.5
