@@ -92,10 +92,12 @@ class ConsistencyIntegrationModule(nn.Module):
                 maps = transient_maps(parts.residual, parts.threshold, parts.scale, self.windows, exponent,
                                       self.influence_clip, frame_threshold=parts.frame_threshold,
                                       limit_spikes=self.limit_spikes, magnitude=True)
-            for convolution, z in zip((self.from_transient, self.from_magnitude), maps):
-                # (s, b, c, t, n): all scales of all clips are one batch
-                found = convolution(volume(z.flatten(0, 1)))
-                hidden += found.unflatten(0, z.shape[:2]).unbind(0)
+            for convolution, scales in zip((self.from_transient, self.from_magnitude), maps):
+                if isinstance(scales, Tensor):
+                    # (s, b, c, t, n): all scales of all clips are one batch
+                    hidden += convolution(volume(scales.flatten(0, 1))).unflatten(0, scales.shape[:2]).unbind(0)
+                else:
+                    hidden += [convolution(volume(z)) for z in scales]
         merged = self.gains(rearrange(hidden, 's b m t h w -> b (m s) t h w'))
         return x + self.out(F.gelu(merged)).to(x.dtype)
 

@@ -21,8 +21,8 @@ Arguments = Tuple[Tensor, ...]
 
 
 class Row(NamedTuple):
-    """One way on one shape: median ``seconds``, host ``microseconds`` of a call on next to nothing, operator ``calls``,
-    ``saved`` and ``peak`` bytes as multiples of the features' (peak on a GPU only, else NaN)."""
+    """One way on one shape: median ``seconds``, host ``microseconds`` of a call on next to nothing, operator ``calls``
+    (0: not looked into), ``saved`` and ``peak`` bytes as multiples of the features' (peak on a GPU only, else NaN)."""
     shape: Tuple[int, ...]
     dtype: torch.dtype
     backward: bool
@@ -58,6 +58,8 @@ def fused(x: Tensor, m: Tensor, tau: Tensor, a: Tensor, b: Tensor) -> Tensor:
 def ways(compiled: bool = True) -> Dict[str, Callable[..., Tensor]]:
     found = {'copy': lambda x, *_: x.clone(), 'eager': eager, 'tuned': tuned}
     if compiled:
+        # Else it gives up after some shapes, silently, and the column would show eager.
+        torch._dynamo.reset()
         found['compile'] = torch.compile(eager, dynamic=False)
     return {**found, 'ops': fused}
 
@@ -102,7 +104,7 @@ def measure(shape: Sequence[int], dtype: torch.dtype, backward: bool, device: st
                 times[name].append(seconds)
     for name, way in todo.items():
         run(way, tiny)
-        host = min(_seconds(lambda: [run(way, tiny) for _ in range(20)], 'cpu') for _ in range(5)) / 20  # noqa: B023
+        host = min(_seconds(lambda: _repeat(lambda: run(way, tiny), 20), 'cpu') for _ in range(5)) / 20  # noqa: B023
         size = given[0].numel() * given[0].element_size()
         peak = float('nan')
         if device != 'cpu':
@@ -110,8 +112,15 @@ def measure(shape: Sequence[int], dtype: torch.dtype, backward: bool, device: st
             before = torch.cuda.memory_allocated()
             run(way, given)
             peak = (torch.cuda.max_memory_allocated() - before) / size
-        yield Row(tuple(shape), dtype, backward, name, sorted(times[name])[rounds // 2], 1e6 * host,
-                  _calls(lambda: run(way, given)), _saved(way, given) / size if backward else 0.0, peak)  # noqa: B023
+        # A compiled graph would have to be made anew to be looked into.
+        calls = 0 if name == 'compile' else _calls(lambda: run(way, given))  # noqa: B023
+        yield Row(tuple(shape), dtype, backward, name, sorted(times[name])[rounds // 2], 1e6 * host, calls,
+                  _saved(way, given) / size if backward else 0.0, peak)
+
+
+def _repeat(work: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        work()
 
 
 def _seconds(work: Callable[[], object], device: str) -> float:
@@ -143,7 +152,7 @@ class _Counting(TorchDispatchMode):
 
 
 def _calls(work: Callable[[], object]) -> int:
-    """Operators that touch memory; those inside a compiled graph are not seen."""
+    """Operators that touch memory."""
     with _Counting() as counting:
         work()
     return counting.calls

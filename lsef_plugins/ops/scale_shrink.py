@@ -68,7 +68,7 @@ def _formula(r, tau, limit, windows, exponent, revival, with_magnitude):
             bound = limit[..., None, None] * norm
             transient = torch.minimum(torch.maximum(transient, -bound), bound)
         found.append(transient.to(r.dtype))
-    s = torch.stack(found)
+    s = torch.stack(found) if len(found) > 1 else found[0][None]
     return s, (s.abs() if with_magnitude else None)
 
 
