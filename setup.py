@@ -1,11 +1,66 @@
-"""Packaging entry; settings of the tools live in pyproject.toml."""
+"""Packaging entry; settings of the tools live in pyproject.toml.
+
+``LSEF_BUILD_OPS`` in the environment: ``auto`` (default) builds the compiled operators where a compiler and torch are
+at hand and installs without them elsewhere, ``1`` stops where they cannot be built, ``0`` does not try.
+"""
+import os
+import runpy
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+from setuptools.dist import Distribution
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+BUILD_OPS = os.environ.get('LSEF_BUILD_OPS', 'auto')
 VERSION: dict = {}
 exec((HERE / 'lsef_plugins' / 'version.py').read_text(encoding='utf-8'), VERSION)
+
+
+class BuildWithOps(build_py):
+    """Adds the compiled operators, in the source tree for an editable install."""
+
+    def run(self):
+        if BUILD_OPS not in ('auto', '1', '0'):
+            sys.exit(f'LSEF_BUILD_OPS={BUILD_OPS} is unknown; set it to auto, 1 or 0.')
+        super().run()
+        if BUILD_OPS == '0':
+            return
+        builder = runpy.run_path(str(HERE / 'lsef_plugins' / 'ops' / 'build.py'))
+        root = HERE if getattr(self, 'editable_mode', False) else Path(self.build_lib)
+        try:
+            builder['build'](root / 'lsef_plugins' / 'ops')
+        except builder['BuildError'] as error:
+            if BUILD_OPS == '1':
+                sys.exit(f'LSEF_BUILD_OPS=1, but the operators of lsef_plugins cannot be built: {error}')
+            print(f'lsef_plugins is installed without compiled operators: {error}', file=sys.stderr)
+
+
+class PlatformDistribution(Distribution):
+    """With compiled operators a wheel fits one platform, though any Python."""
+
+    def has_ext_modules(self):
+        return BUILD_OPS != '0'
+
+
+def wheel_tag():
+    """The wheel command whose tag names no Python; the library holds no symbol of one."""
+    try:
+        from setuptools.command.bdist_wheel import bdist_wheel
+    except ImportError:     # setuptools before 70.1
+        try:
+            from wheel.bdist_wheel import bdist_wheel
+        except ImportError:
+            return {}
+
+    class AnyPython(bdist_wheel):
+
+        def get_tag(self):
+            return ('py3', 'none', super().get_tag()[2])
+
+    return {'bdist_wheel': AnyPython}
+
 
 setup(
     name='lsef_plugins',
@@ -15,6 +70,9 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['lsef_plugins', 'lsef_plugins.*']),
+    package_data={'lsef_plugins.ops': ['csrc/*', '_lib/*.so']},
+    cmdclass={'build_py': BuildWithOps, **wheel_tag()},
+    distclass=PlatformDistribution,
     python_requires='>=3.9',
     # No upper bounds and no OpenMMLab package here: installing the pack never replaces what a user has.
     # importlib_metadata is imported by mmaction2 1.2.0 without being declared there.

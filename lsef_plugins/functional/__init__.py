@@ -1,4 +1,8 @@
-"""Stateless formulas of tensors: nothing here owns a parameter, nothing needs OpenMMLab."""
+"""Stateless formulas of tensors: nothing here owns a parameter, nothing needs OpenMMLab.
+
+Those that read whole features stand in :mod:`lsef_plugins.ops`, beside their compiled bodies, and are named here too.
+"""
+from ..ops import gram, group_shrink, moving_average, noise_scale, plain_operations, shrink
 from .decomposition import (
     StableOperator,
     apply_over_time,
@@ -8,20 +12,19 @@ from .decomposition import (
     isolation,
     stable_operator,
 )
-from .exporting import plain_operations
 from .jacobi import jacobi_eigh
-from .low_rank import gram, safe_scale, spectral_shrinkage
-from .multiscale import limit_by_neighbours, transient_scales
+from .low_rank import safe_scale, spectral_shrinkage
+from .multiscale import limit_by_neighbours, transient_maps, transient_scales
 from .pooling import limited_mean, transient_magnitude
 from .rank import participation_ratio
 from .regularizers import rank_excess, reconstruction_energy, scale_consistency, transient_density
-from .shrinkage import group_shrink, noise_scale, shrink
-from .temporal import base_bands, check_windows, dct_basis, moving_average, neighbour_predictor
+from .temporal import base_bands, check_windows, dct_basis, neighbour_predictor
 
 __all__ = [
     'StableOperator', 'apply_over_time', 'base_bands', 'check_windows', 'clip_gram', 'dct_basis', 'frame_keep',
     'geometric_median_weights', 'gram', 'group_shrink', 'isolation', 'jacobi_eigh', 'limit_by_neighbours',
     'limited_mean', 'moving_average', 'neighbour_predictor', 'noise_scale', 'participation_ratio', 'plain_operations',
     'rank_excess', 'reconstruction_energy', 'safe_scale', 'scale_consistency', 'shrink', 'spectral_shrinkage',
-    'stable_operator', 'transient_density', 'transient_magnitude', 'transient_scales',
+    'stable_operator', 'transient_density', 'transient_magnitude', 'transient_maps',
+    'transient_scales',
 ]

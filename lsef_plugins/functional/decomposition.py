@@ -25,8 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .exporting import at_least, lower_median
-from .low_rank import gram, spectral_shrinkage
+from ..ops import gram
+from ..ops.exporting import at_least, lower_median
+from .low_rank import spectral_shrinkage
 from .temporal import dct_basis, neighbour_predictor
 
 STARTS = ('local', 'geometric_median')

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .exporting import at_least, is_traced, writes_loops
+from ..ops.exporting import at_least, is_traced, writes_loops
 
 # Ordinary matrices need 4 (n = 4) to 8 (n = 32) sweeps, large clusters of equal eigenvalues up to about twice as many.
 MAX_SWEEPS = 24

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .exporting import at_least, must_be_plain
+from ..ops.exporting import at_least, must_be_plain
 from .jacobi import jacobi_eigh
 
 MODES = ('garrote', 'soft', 'hard')
@@ -33,38 +33,6 @@ NULL_RATIO = 1e-7
 SAFE_EXPONENT = 40
 # What is beyond 2**-120 .. 2**120 is brought as near as a float32 factor can.
 EXPONENT_LIMIT = 120
-
-
-def gram(x: Tensor) -> Tensor:
-    """Inner products of the frames of each clip: ``(b, c, t, n) -> (b, t, t)``.
-
-    Accumulated in float32 for half-precision input, and exact in its symmetry. One read of ``x``; per channel,
-    so that no permuted copy is made.
-    """
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
-    return _gram(x) if must_be_plain() else _Gram.apply(x)
-
-
-def _gram(x: Tensor) -> Tensor:
-    # (b, c, t, n) @ (b, c, n, t) -> (b, c, t, t)
-    g = torch.matmul(x, x.transpose(-1, -2)).sum(1)
-    return (g + g.transpose(-1, -2)) / 2
-
-
-class _Gram(torch.autograd.Function):
-    """One product in the backward pass, where autograd makes one for each of the two factors."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return _gram(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        x, = ctx.saved_tensors
-        # (b, 1, t, t) @ (b, c, t, n)
-        return torch.matmul((grad + grad.transpose(-1, -2))[:, None], x)
 
 
 def safe_scale(peak: Tensor) -> Tensor:

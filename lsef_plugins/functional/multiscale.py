@@ -14,14 +14,15 @@ On demand each value of the residual is first limited by its neighbours in time:
 Source:
     The abstract of arXiv:2511.11406 asks for multi-scale reconstruction; the equations are ours.
 """
-from typing import Iterator, Optional, Sequence
+from typing import Any, Iterator, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .shrinkage import group_shrink, shrink
-from .temporal import moving_average
+from ..ops import group_shrink, moving_average, scale_shrink, serves
+
+Maps = Union[Tensor, Tuple[Tensor, ...]]
 
 
 def limit_by_neighbours(r: Tensor, floor: Tensor) -> Tensor:
@@ -36,11 +37,14 @@ def limit_by_neighbours(r: Tensor, floor: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(r, lower), upper)
 
 
-def transient_scales(residual: Tensor, threshold: Tensor, scale: Tensor, windows: Sequence[int] = (1, 3, 5),
-                     exponent: float = 2.0, influence_clip: Optional[float] = 4.0,
-                     revival: float = 0.25, frame_threshold: Optional[Tensor] = None,
-                     limit_spikes: bool = False) -> Iterator[Tensor]:
-    """Yields :math:`S_w` ``(b, c, t, n)`` for each window, finest first.
+def transient_maps(residual: Tensor, threshold: Tensor, scale: Tensor, windows: Sequence[int] = (1, 3, 5),
+                   exponent: float = 2.0, influence_clip: Optional[float] = 4.0,
+                   revival: float = 0.25, frame_threshold: Optional[Tensor] = None, limit_spikes: bool = False,
+                   magnitude: bool = False) -> Tuple[Maps, Any]:
+    """:math:`S_w` of all windows, finest first, and :math:`|S_w|` if ``magnitude`` is asked for.
+
+    One tensor ``(s, b, c, t, n)`` each where one pass makes them all, else a tuple of maps ``(b, c, t, n)``: allocators
+    dislike large tensors, and formulas gain nothing by them.
 
     Args:
         residual: what the stable part leaves, bad frames already scaled down, ``(b, c, t, n)``.
@@ -52,19 +56,33 @@ def transient_scales(residual: Tensor, threshold: Tensor, scale: Tensor, windows
     """
     if limit_spikes:
         residual = limit_by_neighbours(residual, threshold)
-    frames = residual.shape[2]
+    limit = None if influence_clip is None else influence_clip * scale
+    if frame_threshold is None and serves(residual, exponent):
+        return scale_shrink(residual, threshold, windows, exponent, limit, revival=revival, magnitude=magnitude)
+    found = []
     for window in windows:
-        average = moving_average(frames, window, residual.dtype, residual.device)
-        norm = average.square().sum(-1).sqrt()[:, None]
-        # (t, t) @ (b, c, t, n)
-        pooled = residual if window == 1 else torch.matmul(average, residual)
         if frame_threshold is None:
-            transient = shrink(pooled, threshold * norm, exponent, revival)
+            maps, _ = scale_shrink(residual, threshold, (window, ), exponent, limit, revival=revival)
+            found.append(maps[0])
         else:
-            # vector_norm: its gradient at a frame of zeros is zero, that of a square root NaN.
-            length = torch.linalg.vector_norm(pooled, dim=(1, 3), keepdim=True)
-            transient = group_shrink(pooled, length, frame_threshold * norm, exponent, revival)
-        if influence_clip is not None:
-            limit = influence_clip * scale * norm
-            transient = torch.minimum(torch.maximum(transient, -limit), limit)
-        yield transient
+            found.append(_frame_map(residual, frame_threshold, window, exponent, limit, revival))
+    return tuple(found), (tuple(z.abs() for z in found) if magnitude else None)
+
+
+def _frame_map(residual: Tensor, threshold: Tensor, window: int, exponent: float, limit: Optional[Tensor],
+               revival: float) -> Tensor:
+    average = moving_average(residual.shape[2], window, residual.dtype, residual.device)
+    norm = average.square().sum(-1).sqrt()[:, None]
+    # (t, t) @ (b, c, t, n)
+    pooled = residual if window == 1 else torch.matmul(average, residual)
+    # vector_norm: its gradient at a frame of zeros is zero, that of a square root NaN.
+    length = torch.linalg.vector_norm(pooled, dim=(1, 3), keepdim=True)
+    transient = group_shrink(pooled, length, threshold * norm, exponent, revival)
+    if limit is None:
+        return transient
+    return torch.minimum(torch.maximum(transient, -limit * norm), limit * norm)
+
+
+def transient_scales(*args: Any, **options: Any) -> Iterator[Tensor]:
+    """Yields the maps :math:`S_w` ``(b, c, t, n)`` of :func:`transient_maps`, whose arguments it takes."""
+    yield from transient_maps(*args, **options)[0]

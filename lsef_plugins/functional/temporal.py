@@ -12,15 +12,7 @@ from typing import List, Sequence
 import torch
 from torch import Tensor
 
-
-def moving_average(frames: int, window: int, dtype=torch.float32, device=None) -> Tensor:
-    """Centred moving average over ``window`` frames (odd), shorter at the clip's ends. Returns ``(t, t)``."""
-    if window < 1 or window % 2 == 0:
-        raise ValueError(f'A centred moving average needs an odd window >= 1 (in frames), got {window}.')
-    position = torch.arange(frames, device=device)
-    inside = (position[:, None] - position).abs() <= window // 2
-    average = inside.to(dtype)
-    return average / average.sum(-1, keepdim=True)
+from ..ops.scale_shrink import moving_average
 
 
 def base_bands(frames: int, windows: Sequence[int], dtype=torch.float32, device=None) -> Tensor:

@@ -1,4 +1,4 @@
-r"""DDM: the sparse, transient part of a clip (formula in :mod:`lsef_plugins.functional.shrinkage`)."""
+r"""DDM: the sparse, transient part of a clip (formula in :mod:`lsef_plugins.ops.shrinkage`)."""
 import math
 from typing import NamedTuple, Optional, Tuple
 
@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..functional.decomposition import frame_keep
-from ..functional.exporting import lower_median
-from ..functional.shrinkage import MAD_TO_SIGMA, SCALE_FLOOR_RATIO, group_shrink, noise_scale, shrink
+from ..functional.decomposition import apply_over_time, frame_keep
+from ..ops import group_shrink, low_rank_sparse, noise_scale, residual_scale, shrink
+from ..ops.exporting import lower_median
+from ..ops.residual_scale import MAD_TO_SIGMA, SCALE_FLOOR_RATIO
 
 GROUPS = (None, 'frame')
 
@@ -87,7 +88,7 @@ class DynamicDecouplingModule(nn.Module):
                 "If stable was pooled over time, expand it with repeat(stable, 'b c 1 n -> b c t n', t=x.shape[2]).")
         residual = x - stable
         scale = noise_scale(residual, x)
-        threshold = self.kappa.to(x.dtype) * scale
+        threshold = self._threshold(scale)
         frame_threshold = None
         if self.group == 'frame':
             norm, frame_threshold = self._frames(residual, x)
@@ -98,6 +99,21 @@ class DynamicDecouplingModule(nn.Module):
             keep = frame_keep(frame_gate, x)
             transient, residual = transient * keep, residual * keep
         return TransientPart(transient, residual, scale, threshold, frame_threshold)
+
+    def split(self, x: Tensor, operator: Tensor, frame_gate: Optional[Tensor] = None) -> Tuple[Tensor, TransientPart]:
+        """The stable part ``operator x`` of ``x``, and what :meth:`forward` finds beside it, in two reads of ``x``."""
+        if self.group is not None:
+            stable = apply_over_time(operator, x)
+            return stable, self(x, stable, frame_gate)
+        scale = residual_scale(x, operator)
+        threshold = self._threshold(scale)
+        keep = None if frame_gate is None or not self.gate_frames else 1 - frame_gate
+        found = low_rank_sparse(x, operator, threshold, keep, exponent=self.exponent,
+                                outputs=('stable', 'transient', 'residual'))
+        return found.stable, TransientPart(found.transient, found.residual, scale, threshold)
+
+    def _threshold(self, scale: Tensor) -> Tensor:
+        return self.kappa.to(scale.dtype) * scale
 
     def _frames(self, residual: Tensor, x: Tensor) -> Tuple[Tensor, Tensor]:
         """Norm and threshold of the frames: kappa robust standard deviations beyond the clip's median frame."""

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..functional.multiscale import transient_scales
+from ..functional.multiscale import transient_maps
 from ..functional.temporal import base_bands, check_windows
 from .dynamics import TransientPart
 
@@ -89,11 +89,15 @@ class ConsistencyIntegrationModule(nn.Module):
             hidden += [torch.matmul(band, flat).view_as(base) for band in bands]
         if self.from_transient is not None and self.from_magnitude is not None and parts is not None:
             with torch.autocast(x.device.type, enabled=False):
-                scales = list(transient_scales(parts.residual, parts.threshold, parts.scale, self.windows, exponent,
-                                               self.influence_clip, frame_threshold=parts.frame_threshold,
-                                               limit_spikes=self.limit_spikes))
-            hidden.extend(map(self.from_transient, map(volume, scales)))
-            hidden.extend(self.from_magnitude(volume(s).abs()) for s in scales)
+                maps = transient_maps(parts.residual, parts.threshold, parts.scale, self.windows, exponent,
+                                      self.influence_clip, frame_threshold=parts.frame_threshold,
+                                      limit_spikes=self.limit_spikes, magnitude=True)
+            for convolution, scales in zip((self.from_transient, self.from_magnitude), maps):
+                if isinstance(scales, Tensor):
+                    # (s, b, c, t, n): all scales of all clips are one batch
+                    hidden += convolution(volume(scales.flatten(0, 1))).unflatten(0, scales.shape[:2]).unbind(0)
+                else:
+                    hidden += [convolution(volume(z)) for z in scales]
         merged = self.gains(rearrange(hidden, 's b m t h w -> b (m s) t h w'))
         return x + self.out(F.gelu(merged)).to(x.dtype)
 

@@ -5,9 +5,9 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Un
 import torch
 from torch import Tensor, nn
 
-from ..functional.exporting import is_traced, must_be_plain
 from ..functional.low_rank import safe_scale
 from ..functional.regularizers import rank_excess, reconstruction_energy, scale_consistency, transient_density
+from ..ops.exporting import is_traced, must_be_plain
 from .dynamics import DynamicDecouplingModule, TransientPart
 from .integration import ConsistencyIntegrationModule
 from .stability import StabilityEncodingModule, StablePart
@@ -149,26 +149,33 @@ class LSEF(nn.Module):
         of two per clip and zero in clips that are not finite, and which clips are finite ``(b,)`` (None: all).
         """
         features, scale, finite = self._guard(x)
-        sem, ddm = self.sem, self.ddm
         with torch.autocast(x.device.type, enabled=False):
-            stable: Any = None if sem is None else sem(features)
-            gate = None if stable is None else stable.frame_gate
-            if sem is not None and ddm is not None and sem.rank < x.shape[2]:
-                for _ in range(self.iterations - 1):
-                    # Not gated: a bad frame must leave the features too, or the plain low rank takes it back.
-                    sparse = ddm(features, stable.stable).transient
-                    stable = sem(features - sparse, robust=False)._replace(frame_gate=gate)
-            parts: Any = None
-            if sem is None and ddm is None:
-                stable = self._all_stable(features)
-            if ddm is not None:
-                parts = ddm(features, torch.zeros_like(features) if stable is None else stable.stable, gate)
-            if scale is not None:
-                if stable is not None:
-                    stable = stable._replace(stable=stable.stable / scale)
-                if parts is not None:
-                    parts = parts._replace(**{k: z / scale for k, z in parts._asdict().items() if z is not None})
+            stable, parts = self._parts(features)
+            if scale is not None and stable is not None:
+                stable = stable._replace(stable=stable.stable / scale)
+            if scale is not None and parts is not None:
+                parts = parts._replace(**{k: z / scale for k, z in parts._asdict().items() if z is not None})
         return stable, parts, features, finite
+
+    def _parts(self, features: Tensor) -> Tuple[Optional[StablePart], Optional[TransientPart]]:
+        sem, ddm = self.sem, self.ddm
+        if sem is None:
+            if ddm is None:
+                return self._all_stable(features), None
+            return None, ddm(features, torch.zeros_like(features))
+        if ddm is None:
+            return sem(features), None
+        if self.iterations == 1 or sem.rank >= features.shape[2]:
+            operator, g, gate = sem.look(features)
+            stable, parts = ddm.split(features, operator, gate)
+            return StablePart(stable, operator, g, gate), parts
+        base = sem(features)
+        gate = base.frame_gate
+        for _ in range(self.iterations - 1):
+            # Not gated: a bad frame must leave the features too, or the plain low rank takes it back.
+            sparse = ddm(features, base.stable).transient
+            base = sem(features - sparse, robust=False)._replace(frame_gate=gate)
+        return base, ddm(features, base.stable, gate)
 
     @staticmethod
     def _all_stable(features: Tensor) -> StablePart:

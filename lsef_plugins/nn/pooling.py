@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from ..functional.decomposition import frame_keep
 from ..functional.pooling import limited_mean, transient_magnitude
-from ..functional.shrinkage import noise_scale
 from ..functional.temporal import check_windows
+from ..ops import noise_scale
 from .dynamics import TransientPart
 from .lsef import LSEF
 from .stability import StablePart

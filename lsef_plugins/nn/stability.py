@@ -1,7 +1,7 @@
 r"""SEM: the stable, low-rank part of a clip (formula in :mod:`lsef_plugins.functional.decomposition`)."""
 import math
 import warnings
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -70,21 +70,26 @@ class StabilityEncodingModule(nn.Module):
             judge_isolation=gates)
 
     def forward(self, x: Tensor, robust: bool = True) -> StablePart:
-        frames = x.shape[2]
-        if self.rank >= frames:
-            self._tell_rank(frames)
+        operator, g, gate = self.look(x, robust)
+        with torch.autocast(x.device.type, enabled=False):
+            stable = x if self.rank >= x.shape[2] else apply_over_time(operator, x)
+        return StablePart(stable, operator, g, gate)
+
+    def look(self, x: Tensor, robust: bool = True) -> Tuple[Tensor, Tensor, Tensor]:
+        """Operator, Gram matrix and frame gate of :meth:`forward`, without the product."""
+        if self.rank >= x.shape[2]:
+            self._tell_rank(x.shape[2])
         with torch.autocast(x.device.type, enabled=False):
             g = clip_gram(x)
             operator, gate, _ = self.operator_of(g, robust)
-            stable = x if self.rank >= frames else apply_over_time(operator, x)
-        return StablePart(stable, operator, g, gate)
+        return operator, g, gate
 
     def _tell_rank(self, frames: int) -> None:
         if not self._told_rank:
             self._told_rank = True
             warnings.warn(f'SEM: rank {self.rank} is not below the {frames} frame(s) of a clip: all of it counts as '
                           'stable and nothing as transient. Give longer clips or a smaller rank. (Said once.)',
-                          stacklevel=3)
+                          stacklevel=4)
 
     def extra_repr(self) -> str:
         return (f'rank={self.rank}, mode={self.mode}, robust_iters={self.robust_iters}, '

@@ -6,9 +6,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lsef_plugins.functional import jacobi, plain_operations, safe_scale, shrink, spectral_shrinkage
-from lsef_plugins.functional.exporting import lower_median, must_be_plain
 from lsef_plugins.functional.low_rank import MODES
 from lsef_plugins.nn import LSEF
+from lsef_plugins.ops.exporting import lower_median, must_be_plain
 
 UNKNOWN = ('eigh', 'median', 'frexp', 'ldexp', 'item', 'nonzero', '_local_scalar_dense')
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from lsef_plugins.functional import StableOperator, multiscale, noise_scale, shrink, stable_operator
+from lsef_plugins import ops
+from lsef_plugins.functional import StableOperator, multiscale, noise_scale, stable_operator
 from lsef_plugins.nn import LSEF, dynamics, stability
 
 C = 6
@@ -458,9 +459,11 @@ def test_the_whole_passes_gradcheck_with_scale_and_gates_held_fixed(monkeypatch,
     scale = noise_scale(*(lsef.decompose(x)._asdict()[k].flatten(3) for k in ('residual', 'stable')))
     monkeypatch.setattr(stability, 'stable_operator', lambda g, **options: StableOperator(
         stable_operator(g, robust_iters=0).operator, found.frame_gate, found.outlying))
-    monkeypatch.setattr(dynamics, 'noise_scale', lambda r, z: scale)
-    for module in (dynamics, multiscale):
-        monkeypatch.setattr(module, 'shrink', lambda r, tau, p=2.0, revival=0.0: shrink(r, tau, p, 0.0))
+    for name in ('noise_scale', 'residual_scale'):
+        monkeypatch.setattr(dynamics, name, lambda *args: scale)
+    for module, name in ((dynamics, 'shrink'), (dynamics, 'low_rank_sparse'), (multiscale, 'scale_shrink')):
+        exact = getattr(ops, name)
+        monkeypatch.setattr(module, name, lambda *args, f=exact, **options: f(*args, **{**options, 'revival': 0.0}))
     names = [n for n, _ in lsef.named_parameters()]
     values = [p.detach().clone().requires_grad_() for p in lsef.parameters()]
 

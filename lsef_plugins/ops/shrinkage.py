@@ -7,22 +7,19 @@ p = 2 the non-negative garrote, p = inf hard thresholding.
 
 Source:
     arXiv:2511.11406 asks for sparse transients and gives no operator; this family is ours to choose. Garrote:
-    Breiman (1995), Gao (1998). The scale is the median absolute deviation, as usual in robust statistics.
+    Breiman (1995), Gao (1998).
 """
 import math
+from typing import Optional
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .exporting import lower_median, must_be_plain
-
-# The standard deviation of a Gaussian in units of its median absolute deviation.
-MAD_TO_SIGMA = 1.4826
-# A channel is never judged finer than this part of its own root mean square: rounding is no event.
-SCALE_FLOOR_RATIO = 1e-3
-# The median of this many values is known to about 2 %.
-MEDIAN_SAMPLE = 4096
+from .exporting import must_be_plain
+from .layout import per_clip_and_channel, sums_dtype
+from .library import serves
+from .recompute import recomputed
 
 
 def shrink(r: Tensor, tau: Tensor, exponent: float = 2.0, revival: float = 0.25) -> Tensor:
@@ -43,7 +40,52 @@ def shrink(r: Tensor, tau: Tensor, exponent: float = 2.0, revival: float = 0.25)
         raise ValueError(f'exponent is p >= 1 (1 soft, 2 garrote, inf hard), got {exponent}.')
     if must_be_plain():
         return _shrunken(r, tau, float(exponent))
+    rows = _rows(r, tau)
+    if rows is not None and serves(r, exponent):
+        # One window of one frame is no average.
+        found, _ = torch.ops.lsef.scale_shrink(r, rows.contiguous(), None, [1], float(exponent), float(revival), False)
+        return found[0]
     return _Shrink.apply(r, tau, float(exponent), float(revival))
+
+
+def soft_threshold(x: Tensor, tau: Tensor) -> Tensor:
+    r"""The proximal map of :math:`\tau\|.\|_1` on features ``(b, c, t, n)``, with the exact derivative.
+
+    Args:
+        tau: one number, one per channel ``(c, )``, or one per clip and channel ``(b, c)``.
+    """
+    return shrink(x, per_clip_and_channel(tau, x, 'tau')[..., None, None].to(x.dtype), 1.0, 0.0)
+
+
+def group_soft_threshold(x: Tensor, tau: Tensor) -> Tensor:
+    r"""The proximal map of :math:`\tau \sum_t \|x_t\|_2`: each frame of ``(b, c, t, n)`` loses ``tau`` of its length.
+
+    Args:
+        tau: one number, one per clip ``(b, 1)``, or one per frame ``(b, t)``.
+    """
+    tau = tau.to(sums_dtype(x))
+    if tau.dim() not in (0, 2) or any(have not in (1, want) for have, want in zip(tau.shape, (x.shape[0], x.shape[2]))):
+        raise ValueError(f'tau {tuple(tau.shape)} does not fit the frames of features (b, c, t, n) = {tuple(x.shape)}: '
+                         f'give one number, one per clip ({x.shape[0]}, 1), or one per frame '
+                         f'{(x.shape[0], x.shape[2])}.')
+    return recomputed(_group_formula, (x, tau if tau.dim() == 0 else tau[:, None, :, None]), ())
+
+
+def _group_formula(x: Tensor, tau: Tensor) -> Tensor:
+    whole = x.to(tau.dtype)
+    # vector_norm: its gradient at a frame of zeros is zero, that of a square root NaN.
+    norm = torch.linalg.vector_norm(whole, dim=(1, 3), keepdim=True)
+    return group_shrink(whole, norm, tau, 1.0, 0.0).to(x.dtype)
+
+
+def _rows(r: Tensor, tau: Tensor) -> Optional[Tensor]:
+    """A threshold per clip and channel in the form the compiled operator takes, None where it is another one."""
+    if r.dim() != 4 or tau.dim() not in (0, 4) or tau.dtype != r.dtype:
+        return None
+    if tau.dim() == 4 and (tau.shape[2:] != (1, 1) or any(have not in (1, want)
+                                                          for have, want in zip(tau.shape, r.shape))):
+        return None
+    return per_clip_and_channel(tau, r, 'tau')
 
 
 def _shrunken(r: Tensor, tau: Tensor, exponent: float) -> Tensor:
@@ -107,20 +149,3 @@ def group_shrink(r: Tensor, norm: Tensor, tau: Tensor, exponent: float = 2.0, re
     shrunk = shrink(norm, tau, exponent, revival)
     safe = torch.where(norm > 0, norm, torch.ones_like(norm))
     return r * (shrunk / safe)
-
-
-@torch.no_grad()
-def noise_scale(r: Tensor, x: Tensor) -> Tensor:
-    r"""Robust standard deviation of the residual, per clip and channel: ``(b, c, t, n) -> (b, c, 1, 1)``.
-
-    :math:`\max(1.4826\,\operatorname{median}|r|,\ 10^{-3}\operatorname{rms}(x))`, in the units of the feature,
-    without gradient: through a median a single element would receive all of it. Above 4,096 values the median
-    is that of evenly spaced positions (all frames of each), about 2 % from the exact one.
-    """
-    frames, positions = r.shape[-2:]
-    stride = max(1, math.ceil(frames * positions / MEDIAN_SAMPLE))
-    floor = SCALE_FLOOR_RATIO * x.square().mean((-2, -1)).sqrt()
-    if frames * positions == 0:
-        return floor.nan_to_num()[..., None, None]
-    sample = r[..., ::stride].abs().flatten(-2)
-    return torch.maximum(MAD_TO_SIGMA * lower_median(sample), floor)[..., None, None]

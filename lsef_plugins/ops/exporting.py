@@ -36,6 +36,11 @@ def is_traced() -> bool:
     return bool(getattr(torch.compiler, 'is_compiling', lambda: False)()) or torch.jit.is_tracing()
 
 
+def is_exported() -> bool:
+    """Whether the graph being made leaves this process, where nobody may know the compiled operators."""
+    return bool(getattr(torch.compiler, 'is_exporting', lambda: False)()) or torch.jit.is_tracing()
+
+
 def writes_loops() -> bool:
     """Whether the graph being traced may hold a loop; the TorchScript tracer unrolls, older releases know none."""
     if not getattr(torch.compiler, 'is_exporting', lambda: False)():

@@ -1,0 +1,20 @@
+"""The formulas that read whole features, each with a compiled body where one was built (``csrc/``).
+
+``python -m lsef_plugins.ops.build`` builds it; :func:`status` tells what computes, and why. Without it, and wherever it
+does not fit, every operator is its PyTorch formula, which stands beside it in the same file.
+"""
+from .exporting import plain_operations
+from .gram import gram
+from .library import backend, load, serves, status
+from .low_rank_sparse import LowRankSparse, low_rank_sparse
+from .residual_scale import noise_scale, residual_scale
+from .scale_shrink import moving_average, scale_shrink
+from .shrinkage import group_shrink, group_soft_threshold, shrink, soft_threshold
+
+__all__ = [
+    'LowRankSparse', 'backend', 'gram', 'group_shrink', 'group_soft_threshold', 'load', 'low_rank_sparse',
+    'moving_average', 'noise_scale', 'plain_operations', 'residual_scale', 'scale_shrink', 'serves', 'shrink',
+    'soft_threshold', 'status',
+]
+
+load()

@@ -1,0 +1,2 @@
+#include "cuda.cuh"
+extern "C" const char* lsef_cuda_error(int code) { return cudaGetErrorString(cudaError_t(code)); }

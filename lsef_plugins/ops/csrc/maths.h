@@ -1,0 +1,100 @@
+// The arithmetic of the operators, once: for a CUDA thread (V = float or double) and for the lanes of a CPU vector
+// (V = GCC vector type). No comparison here treats NaN as small: what is broken stays visible.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#if defined(__CUDACC__)
+#define LSEF_HD __host__ __device__ __forceinline__
+#define LSEF_UNROLL _Pragma("unroll")
+#else
+#define LSEF_HD inline __attribute__((always_inline))
+#define LSEF_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+namespace lsef {
+
+// Sums written per (n, c): elements of s that are not zero, l1 and energy of s, energy of l, energy of r.
+constexpr int kStatistics = 5;
+
+template <class V> LSEF_HD V magnitude(V v) { return v < V{} ? -v : v; }
+template <class V> LSEF_HD V sign(V v, V one) { return v > V{} ? one : (v < V{} ? -one : V{}); }
+// v within [-limit, limit]
+template <class V> LSEF_HD V clipped(V v, V limit) { return v > limit ? limit : (v < -limit ? -limit : v); }
+
+LSEF_HD float exponential(float v) { return expf(v); }
+LSEF_HD double exponential(double v) { return exp(v); }
+
+// 1 / (1 + exp(-v))
+template <class V> LSEF_HD V sigmoid(V v, V one) {
+  const V bound = one * 80;
+  return one / (one + exponential(-clipped(v, bound)));
+}
+
+// shrink_p(r, tau) = r (1 - q^p) where q = tau / |r| < 1, else 0. With q^p = q (first + second q) one expression
+// serves p = 1 (first = 1), p = 2 (second = 1) and p = inf (neither).
+template <class V> struct Exponent { V first, second; };
+
+template <class V> LSEF_HD V shrunken(V r, V tau, const Exponent<V>& p, V one) {
+  const V m = magnitude(r), q = tau / m;
+  return m <= tau ? V{} : r * (one - q * (p.first + p.second * q));
+}
+
+// The derivatives of shrink_p. That with respect to tau counts an element with the weight
+// sigmoid((|r| - tau) / width), or, with revival off (width = 0), with 1 above the threshold and 0 below.
+template <class V> struct Slopes { V r, tau; };
+
+template <class V>
+LSEF_HD Slopes<V> slopes(V r, V tau, const Exponent<V>& p, bool revive, V inverse_width, V one) {
+  const V m = magnitude(r);
+  const V q = m <= tau ? one : tau / m;
+  V weight = m <= tau ? V{} : one;
+  if (revive) weight = sigmoid((m - tau) * inverse_width, one);
+  return {m <= tau ? V{} : one + p.second * q * q, -sign(r, one) * weight * (p.first + (one + one) * p.second * q)};
+}
+
+// ---- low_rank_sparse: l = M x, r = k (x - l), s = k shrink(x - l, tau), y = x + a l + b s -------------------------
+
+template <class V> struct Gates { V tau, inverse_width, a, b; bool with_a, with_b; };   // 0 inf is no number: skip it
+template <class V> struct Parts { V y, s, r; };
+template <class V> struct GateGradients { V tau, a, b; };
+
+template <bool Sums, class V>
+LSEF_HD Parts<V> take_apart(V x, V l, V keep, const Gates<V>& g, const Exponent<V>& p, V one, V (&sums)[kStatistics]) {
+  const V r = x - l, s = keep * shrunken(r, g.tau, p, one), kept = keep * r;
+  if (Sums) {
+    sums[0] += s == V{} ? V{} : one;
+    sums[1] += magnitude(s);
+    sums[2] += s * s;
+    sums[3] += l * l;
+    sums[4] += kept * kept;
+  }
+  V y = x;
+  if (g.with_a) y += g.a * l;
+  if (g.with_b) y += g.b * s;
+  return {y, s, kept};
+}
+
+// From the gradients of y, l, s, r and of the sums: x (without the part through l), l, keep, and the gates.
+template <class V> struct PartGradients { V y, l, s, r; };
+template <class V> struct InputGradients { V x, l, keep; };
+
+template <bool Sums, class V>
+LSEF_HD InputGradients<V> put_back(V x, V l, V keep, const PartGradients<V>& up, const V (&sums)[kStatistics],
+                                   const Gates<V>& g, const Exponent<V>& p, bool revive, V one,
+                                   GateGradients<V>& gates) {
+  const V r = x - l, whole = shrunken(r, g.tau, p, one), s = keep * whole;
+  const Slopes<V> slope = slopes(r, g.tau, p, revive, g.inverse_width, one);
+  V to_s = up.s + g.b * up.y, to_kept = up.r, to_l = up.l + g.a * up.y;
+  if (Sums) {
+    to_s += sums[1] * sign(s, one) + (sums[2] + sums[2]) * s;
+    to_l += (sums[3] + sums[3]) * l;
+    to_kept += (sums[4] + sums[4]) * keep * r;
+  }
+  const V to_whole = keep * to_s, to_r = to_whole * slope.r + keep * to_kept;
+  gates.tau += to_whole * slope.tau;
+  gates.a += up.y * l;
+  gates.b += up.y * s;
+  return {up.y + to_r, to_l - to_r, to_s * whole + to_kept * r};
+}
+
+}  // namespace lsef

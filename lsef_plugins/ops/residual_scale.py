@@ -1,0 +1,64 @@
+r"""How large the noise of each channel is, from what the stable part leaves of it.
+
+.. math::  \hat\sigma_c = \max\bigl(1.4826\,\operatorname{median}|r|,\ 10^{-3}\operatorname{rms}(x)\bigr)
+
+The median absolute deviation in units of a Gaussian's standard deviation, as usual in robust statistics, and a floor:
+rounding is no event. Without gradient: through a median a single element would receive all of it.
+Axes: ``b`` clips, ``c`` channels, ``t`` frames, ``n`` positions.
+"""
+import math
+
+import torch
+from torch import Tensor
+
+from .exporting import lower_median
+from .layout import sums_dtype
+from .library import serves, when_loaded
+
+# The standard deviation of a Gaussian in units of its median absolute deviation.
+MAD_TO_SIGMA = 1.4826
+# A channel is never judged finer than this part of its own root mean square: rounding is no event.
+SCALE_FLOOR_RATIO = 1e-3
+# The median of this many values is known to about 2 %.
+MEDIAN_SAMPLE = 4096
+
+
+@torch.no_grad()
+def residual_scale(x: Tensor, operator: Tensor) -> Tensor:
+    """:func:`noise_scale` of ``x - operator x`` in one read: ``(b, c, t, n), (b, t, t) -> (b, c, 1, 1)``.
+
+    In the dtype of sums, float32 or float64.
+    """
+    operator = operator.to(sums_dtype(x))
+    if serves(x):
+        return torch.ops.lsef.residual_scale(x, operator.contiguous(), MEDIAN_SAMPLE, MAD_TO_SIGMA,
+                                             SCALE_FLOOR_RATIO)[..., None, None]
+    whole = x.to(operator.dtype)
+    # (b, 1, t, t) @ (b, c, t, n)
+    return noise_scale(whole - torch.matmul(operator[:, None], whole), whole)
+
+
+@torch.no_grad()
+def noise_scale(r: Tensor, x: Tensor) -> Tensor:
+    r"""Robust standard deviation of the residual, per clip and channel: ``(b, c, t, n) -> (b, c, 1, 1)``.
+
+    :math:`\max(1.4826\,\operatorname{median}|r|,\ 10^{-3}\operatorname{rms}(x))`, in the units of the feature,
+    without gradient: through a median a single element would receive all of it. Above 4,096 values the median
+    is that of evenly spaced positions (all frames of each), about 2 % from the exact one.
+    """
+    frames, positions = r.shape[-2:]
+    stride = max(1, math.ceil(frames * positions / MEDIAN_SAMPLE))
+    floor = SCALE_FLOOR_RATIO * x.square().mean((-2, -1)).sqrt()
+    if frames * positions == 0:
+        return floor.nan_to_num()[..., None, None]
+    sample = r[..., ::stride].abs().flatten(-2)
+    return torch.maximum(MAD_TO_SIGMA * lower_median(sample), floor)[..., None, None]
+
+
+@when_loaded
+def _register() -> None:
+    torch.library.register_fake('lsef::residual_scale')(_shape)
+
+
+def _shape(x, operator, sample, to_sigma, floor_ratio):
+    return x.new_empty(x.shape[:2], dtype=sums_dtype(x))

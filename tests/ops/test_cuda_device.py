@@ -1,0 +1,79 @@
+"""On a real GPU: the compiled operators are their formulas on the CPU in float64, with the same bits every time."""
+import pytest
+import torch
+
+from lsef_plugins import ops
+from lsef_plugins.ops.low_rank_sparse import OUTPUTS
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU here')
+F64 = torch.float64
+SIZES = [(2, 5, 8, 49), (1, 1, 1, 1), (3, 33, 4, 32), (2, 3, 3, 33), (1, 6, 16, 196), (1, 2, 32, 40), (8, 512, 8, 49)]
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5, torch.bfloat16: 2 ** -7, torch.float16: 2 ** -10}
+
+
+@pytest.fixture(autouse=True)
+def on_the_gpu(library):
+    if 'cuda' not in library['devices']:
+        pytest.fail('there is a GPU, but the library was built without CUDA: set CUDA_HOME and build it again')
+    with ops.backend('compiled'):
+        yield
+
+
+def problem(size, dtype):
+    n, c, t, p = size
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=F64)
+
+    sums = torch.promote_types(dtype, torch.float32)
+    small = (normal(n, t, t) / (2 * t ** 0.5), 0.3 + torch.rand(n, c, generator=generator, dtype=F64),
+             torch.rand(n, t, generator=generator, dtype=F64), normal(n, c), normal(n, c))
+    return [normal(n, c, t, p).to(dtype), *(z.to(sums) for z in small)]
+
+
+def everything(arguments):
+    """All operators, forward and backward."""
+    x, operator, tau, keep, a, b = arguments = [z.detach().clone().requires_grad_() for z in arguments]
+    found = ops.low_rank_sparse(x, operator, tau, keep, a, b, outputs=OUTPUTS)
+    s, m = ops.scale_shrink(x, tau, (1, 3, 5), 2.0, 2 * tau, magnitude=True)
+    g, scale = ops.gram(x), ops.residual_scale(x, operator)
+    size = x.shape[1] * x.shape[3]
+    loss = sum(z.to(scale.dtype).square().mean() for z in (*found, s, m)) + g.square().mean() / size ** 2
+    return [z.detach() for z in (*found, s, m, g, scale)], torch.autograd.grad(loss, arguments)
+
+
+@pytest.mark.parametrize('dtype', TOLERANCE, ids=str)
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_every_operator_is_its_formula(size, dtype):
+    arguments = problem(size, dtype)
+    found = everything([z.cuda() for z in arguments])
+    with ops.backend('reference'):
+        expected = everything([z.double() for z in arguments])
+    for f, e in zip((z for part in found for z in part), (z for part in expected for z in part)):
+        assert f.isfinite().all()
+        largest = max(e.abs().max().item(), 1)
+        torch.testing.assert_close(f.cpu().double(), e, rtol=0, atol=8 * TOLERANCE[dtype] * largest)
+
+
+def test_the_same_bits_every_time():
+    arguments = [z.cuda() for z in problem((8, 512, 8, 49), torch.float32)]
+    first, second = everything(arguments), everything(arguments)
+    assert all(torch.equal(a, b) for x, y in zip(first, second) for a, b in zip(x, y))
+
+
+def test_a_graph_replays_on_another_stream():
+    arguments = [z.cuda() for z in problem((2, 5, 8, 49), torch.float32)]
+    expected = ops.low_rank_sparse(*arguments).merged
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = ops.low_rank_sparse(*arguments).merged
+    captured.zero_()
+    graph.replay()
+    assert torch.equal(captured, expected)
+
+
+def test_devices_are_not_mixed():
+    x, operator, tau, *_ = problem((2, 3, 8, 5), torch.float32)
+    with pytest.raises(RuntimeError, match='must lie on the device of the features'):
+        torch.ops.lsef.low_rank_sparse(x.cuda(), operator, tau.cuda(), None, None, None, 2.0, 0.0, 1)

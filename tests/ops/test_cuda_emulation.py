@@ -1,0 +1,303 @@
+"""The CUDA kernels, unchanged, on an emulation of blocks and warps: right, race-free, one read and one write.
+
+What the emulation sees and what it does not is told in ``emulation/emulation.h``.
+"""
+import ctypes
+import math
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from lsef_plugins import ops
+from lsef_plugins.ops import build
+from lsef_plugins.ops.low_rank_sparse import OUTPUTS
+
+F64 = torch.float64
+CODES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+EXPONENTS = {1.0: 1, 2.0: 2, math.inf: 0}
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 3e-6, torch.bfloat16: 2 ** -7, torch.float16: 2 ** -10}
+# More channels than warps, fewer, none left over; columns that fill a warp, or do not; all T that neither divides.
+SIZES = [(2, 5, 8, 49), (1, 1, 1, 1), (1, 4, 4, 32), (2, 3, 3, 33), (1, 6, 16, 7), (1, 2, 32, 40)]
+POINTER, LONG, INT, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_double
+
+
+class Size(ctypes.Structure):
+    _fields_ = [(axis, LONG) for axis in 'nctp']
+
+
+class View(ctypes.Structure):
+    _fields_ = [('data', POINTER), *((axis, LONG) for axis in 'nctp')]
+
+
+def pointers(*names):
+    return [(name, POINTER) for name in names]
+
+
+def views(*names):
+    return [(name, View) for name in names]
+
+
+class LowRankSparse(ctypes.Structure):
+    _fields_ = [('dtype', INT), ('exponent', INT), ('size', Size), ('revival', DOUBLE), *views('x'),
+                *pointers('matrix', 'tau', 'keep', 'a', 'b'), *views('y', 'l', 's', 'r'), *pointers('sums'),
+                *views('to_x'), *pointers('to_matrix', 'to_tau', 'to_keep', 'to_a', 'to_b')]
+
+
+class Gram(ctypes.Structure):
+    _fields_ = [('dtype', INT), ('exponent', INT), ('size', Size), *views('x'),
+                *pointers('matrix', 'tau', 'keep', 'gram')]
+
+
+class ResidualScale(ctypes.Structure):
+    _fields_ = [('dtype', INT), ('size', Size), *views('x'), *pointers('matrix'), ('sample', LONG),
+                ('to_sigma', DOUBLE), ('floor_ratio', DOUBLE), *pointers('scale')]
+
+
+class ScaleShrink(ctypes.Structure):
+    _fields_ = [('dtype', INT), ('exponent', INT), ('windows', INT), ('size', Size), ('revival', DOUBLE),
+                ('half', INT * 8), *views('r'), *pointers('tau', 'limit'), ('s', View * 8), ('m', View * 8),
+                *views('to_r'), *pointers('to_tau')]
+
+
+def view(x):
+    return View(x.data_ptr(), *x.stride())
+
+
+class Emulation:
+    """Runs an entry point with the given order of fibers; knows which tensors lie in device memory."""
+
+    def __init__(self, library):
+        self.library = library
+        library.lsef_cuda_part_bytes.restype = library.emulation_launches.restype = LONG
+
+    def run(self, name, job, tensors, order=0):
+        self.library.emulation_begin(order)
+        for x in tensors:
+            storage = x.untyped_storage()
+            self.library.emulation_buffer(POINTER(x.data_ptr()), LONG(storage.nbytes() // x.element_size()),
+                                          LONG(x.element_size()))
+        # NaN, so that a part nobody has written shows.
+        parts = torch.full((max(1, self.library.lsef_cuda_part_bytes(ctypes.byref(job.size)) // 8), ), math.nan,
+                           dtype=F64)
+        code = getattr(self.library, f'lsef_cuda_{name}')(ctypes.byref(job), POINTER(parts.data_ptr()), None)
+        assert code == 0
+        return self.library.emulation_launches()
+
+    def counts(self, place):
+        """(fewest reads, most reads, fewest writes, most writes) of an element of the tensor at this place."""
+        found = (LONG * 4)()
+        self.library.emulation_counts(place, found)
+        return tuple(found)
+
+
+@pytest.fixture(scope='session')
+def emulation(tmp_path_factory):
+    try:
+        compiler = build.find_compiler()
+    except build.BuildError as error:
+        pytest.skip(str(error))
+    here, target = Path(__file__).parent / 'emulation', tmp_path_factory.mktemp('emulation') / 'emulated.so'
+    subprocess.run([compiler, '-std=c++17', '-O1', '-fPIC', '-shared', '-Wno-subobject-linkage', f'-I{build.SOURCES}',
+                    f'-I{here}', str(here / 'emulated.cpp'), '-o', str(target)], check=True)
+    return Emulation(ctypes.CDLL(str(target)))
+
+
+def blank(like, *shape):
+    return torch.full(shape or like.shape, math.nan, dtype=like.dtype)
+
+
+def low_rank_problem(size, dtype, seed=0):
+    n, c, t, p = size
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=F64)
+
+    sums = torch.promote_types(dtype, torch.float32)
+    small = (normal(n, t, t) / (2 * t ** 0.5), 0.3 + torch.rand(n, c, generator=generator, dtype=F64),
+             torch.rand(n, t, generator=generator, dtype=F64), normal(n, c), normal(n, c))
+    return [normal(n, c, t, p).to(dtype), *(z.to(sums) for z in small)]
+
+
+def low_rank_job(arguments, exponent, revival=0.25):
+    x, matrix, tau, keep, a, b = arguments
+    job = LowRankSparse(dtype=CODES[x.dtype], exponent=EXPONENTS[exponent], size=Size(*x.shape), revival=revival,
+                        x=view(x))
+    for name, z in zip(('matrix', 'tau', 'keep', 'a', 'b'), (matrix, tau, keep, a, b)):
+        setattr(job, name, z.data_ptr())
+    return job
+
+
+def forward(emulation, arguments, exponent=2.0, order=0):
+    x, matrix = arguments[:2]
+    job, maps = low_rank_job(arguments, exponent), [torch.empty_like(x).fill_(math.nan) for _ in range(4)]
+    sums = blank(matrix, *x.shape[:2], 5)
+    job.y, job.l, job.s, job.r, job.sums = (*map(view, maps), sums.data_ptr())
+    launches = emulation.run('low_rank_sparse', job, [x, *maps], order)
+    return [*maps, sums], launches
+
+
+def backward(emulation, arguments, cotangents, exponent=2.0, order=0):
+    x, matrix, tau, keep, *_ = arguments
+    job, to_x = low_rank_job(arguments, exponent), torch.empty_like(x).fill_(math.nan)
+    small = [blank(matrix), blank(tau), blank(keep), blank(tau), blank(tau)]
+    job.y, job.l, job.s, job.r = map(view, cotangents[:4])
+    job.sums, job.to_x = cotangents[4].data_ptr(), view(to_x)
+    job.to_matrix, job.to_tau, job.to_keep, job.to_a, job.to_b = (z.data_ptr() for z in small)
+    launches = emulation.run('low_rank_sparse_backward', job, [x, *cotangents[:4], to_x], order)
+    return [to_x, *small], launches
+
+
+def formula(arguments, cotangents, exponent):
+    arguments = [z.detach().clone().requires_grad_() for z in arguments]
+    with ops.backend('reference'):
+        found = ops.low_rank_sparse(*arguments, exponent=exponent, outputs=OUTPUTS)
+        torch.autograd.backward(found, cotangents)
+    return [z.detach() for z in found], [z.grad for z in arguments]
+
+
+def assert_near(found, expected, tolerance):
+    for f, e in zip(found, expected):
+        assert f.dtype == e.dtype and f.isfinite().all()
+        torch.testing.assert_close(f, e, rtol=0, atol=tolerance * max(1.0, e.abs().max().item()))
+
+
+def cotangents_of(x, matrix):
+    generator = torch.Generator().manual_seed(1)
+    maps = [torch.randn(x.shape, generator=generator, dtype=F64).to(x.dtype) for _ in range(4)]
+    return [*maps, torch.randn(*x.shape[:2], 5, generator=generator, dtype=F64).to(matrix.dtype) / 10]
+
+
+@pytest.mark.parametrize('dtype', CODES, ids=str)
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_low_rank_sparse_is_its_formula_and_touches_every_element_once(emulation, size, dtype):
+    arguments = low_rank_problem(size, dtype)
+    cotangents = cotangents_of(*arguments[:2])
+    expected, gradients = formula(arguments, cotangents, 2.0)
+    found, launches = forward(emulation, arguments)
+    assert launches == 1 and emulation.counts(0) == (1, 1, 0, 0)
+    assert [emulation.counts(i) for i in range(1, 5)] == [(0, 0, 1, 1)] * 4
+    assert_near(found, expected, TOLERANCE[dtype])
+    found, launches = backward(emulation, arguments, cotangents)
+    assert launches == 2 and emulation.counts(5) == (0, 0, 1, 1)
+    assert [emulation.counts(i) for i in range(5)] == [(1, 1, 0, 0)] * 5
+    assert_near(found, gradients, 4 * TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize('exponent', EXPONENTS)
+def test_every_exponent(emulation, exponent):
+    arguments = low_rank_problem((2, 3, 5, 20), F64)
+    cotangents = cotangents_of(*arguments[:2])
+    expected, gradients = formula(arguments, cotangents, exponent)
+    assert_near(forward(emulation, arguments, exponent)[0], expected, 1e-12)
+    assert_near(backward(emulation, arguments, cotangents, exponent)[0], gradients, 1e-12)
+
+
+def channels_last(x):
+    return x[..., None].to(memory_format=torch.channels_last_3d).flatten(3)
+
+
+def test_any_strides(emulation):
+    arguments = low_rank_problem((2, 5, 8, 21), torch.float32)
+    cotangents = cotangents_of(*arguments[:2])
+    strided = [channels_last(arguments[0]), *arguments[1:]]
+    for found, expected in ((forward(emulation, strided)[0], forward(emulation, arguments)[0]),
+                            (backward(emulation, strided, [*map(channels_last, cotangents[:4]), cotangents[4]])[0],
+                             backward(emulation, arguments, cotangents)[0])):
+        assert all(torch.equal(f, e) for f, e in zip(found, expected))
+
+
+@pytest.mark.parametrize('size', [(2, 5, 8, 49), (1, 9, 16, 40)], ids=str)
+def test_the_order_of_threads_changes_no_bit(emulation, size):
+    arguments = low_rank_problem(size, torch.float32)
+    cotangents = cotangents_of(*arguments[:2])
+    results = [[*forward(emulation, arguments, order=order)[0],
+                *backward(emulation, arguments, cotangents, order=order)[0],
+                gram(emulation, arguments, order=order)[0]] for order in (0, 1, 2)]
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other))
+
+
+def gram(emulation, arguments, events=True, order=0):
+    x, matrix, tau, keep, *_ = arguments
+    found = blank(matrix)
+    job = Gram(dtype=CODES[x.dtype], exponent=2, size=Size(*x.shape), x=view(x), gram=found.data_ptr())
+    if events:
+        job.matrix, job.tau, job.keep = matrix.data_ptr(), tau.data_ptr(), keep.data_ptr()
+    return found, emulation.run('gram', job, [x], order)
+
+
+@pytest.mark.parametrize('events', [False, True])
+@pytest.mark.parametrize('dtype', CODES, ids=str)
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_the_gram_reads_once(emulation, size, dtype, events):
+    arguments = low_rank_problem(size, dtype)
+    x, matrix, tau, keep, *_ = arguments
+    found, launches = gram(emulation, arguments, events)
+    assert launches == 2 and emulation.counts(0) == (1, 1, 0, 0)
+    with ops.backend('reference'):
+        wide = [z.double() for z in (x, matrix, tau, keep)]
+        expected = ops.gram(*wide) if events else ops.gram(wide[0])
+    assert_near([found.double()], [expected], 1e-12 if dtype == F64 else 3e-6)
+    assert torch.equal(found, found.transpose(1, 2))
+
+
+def scale_job(r, tau, limit, exponent=2.0):
+    job = ScaleShrink(dtype=CODES[r.dtype], exponent=EXPONENTS[exponent], windows=3, size=Size(*r.shape), revival=0.25,
+                      r=view(r), tau=tau.data_ptr(), limit=limit.data_ptr())
+    job.half[0], job.half[1], job.half[2] = 0, 1, 2
+    return job
+
+
+@pytest.mark.parametrize('dtype', CODES, ids=str)
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_scale_shrink_is_its_formula_and_touches_every_element_once(emulation, size, dtype):
+    r, _, tau, *_ = low_rank_problem(size, dtype)
+    limit = 2 * tau
+    maps = [blank(r) for _ in range(6)]
+    job = scale_job(r, tau, limit)
+    for w in range(3):
+        job.s[w], job.m[w] = view(maps[w]), view(maps[3 + w])
+    assert emulation.run('scale_shrink', job, [r, *maps]) == 1
+    assert [emulation.counts(i) for i in range(7)] == [(1, 1, 0, 0)] + [(0, 0, 1, 1)] * 6
+    z, threshold = r.clone().requires_grad_(), tau.clone().requires_grad_()
+    generator = torch.Generator().manual_seed(2)
+    cotangents = [torch.randn(r.shape, generator=generator, dtype=F64).to(dtype) for _ in range(6)]
+    with ops.backend('reference'):
+        s, m = ops.scale_shrink(z, threshold, (1, 3, 5), 2.0, limit, magnitude=True)
+        torch.autograd.backward([s, m], [torch.stack(cotangents[:3]), torch.stack(cotangents[3:])])
+    assert_near(maps, [*s.detach(), *m.detach()], TOLERANCE[dtype])
+    to_r, to_tau = blank(r), blank(tau)
+    job.to_r, job.to_tau = view(to_r), to_tau.data_ptr()
+    for w in range(3):
+        job.s[w], job.m[w] = view(cotangents[w]), view(cotangents[3 + w])
+    assert emulation.run('scale_shrink_backward', job, [r, *cotangents, to_r]) == 1
+    assert [emulation.counts(i) for i in range(8)] == [(1, 1, 0, 0)] * 7 + [(0, 0, 1, 1)]
+    assert_near([to_r, to_tau], [z.grad, threshold.grad], 8 * TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize('order', [0, 1, 2])
+@pytest.mark.parametrize('sample', [4096, 100])
+@pytest.mark.parametrize('size', [(2, 5, 8, 49), (1, 1, 1, 1), (1, 2, 3, 300), (2, 3, 8, 0)], ids=str)
+def test_the_noise_scale_is_its_formula_and_reads_once(emulation, size, sample, order):
+    x, matrix, *_ = low_rank_problem(size, F64)
+    found = blank(matrix, *size[:2])
+    job = ResidualScale(dtype=1, size=Size(*size), x=view(x), matrix=matrix.data_ptr(), sample=sample, to_sigma=1.4826,
+                        floor_ratio=1e-3, scale=found.data_ptr())
+    assert emulation.run('residual_scale', job, [x], order) == 1 and (size[3] == 0 or emulation.counts(0)[:2] == (1, 1))
+    r = (x - matrix[:, None] @ x).abs()
+    every = max(1, math.ceil(size[2] * size[3] / sample))
+    expected = 1.4826 * r[..., ::every].flatten(2).median(-1).values if size[3] else torch.zeros(size[:2], dtype=F64)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    if size[3]:
+        x[0, 0, 0, 0] = math.nan
+        emulation.run('residual_scale', job, [x], order)
+        assert found[0, 0].isnan() and found.isnan().sum() == 1
+
+
+def test_too_many_frames_are_refused(emulation):
+    x = torch.zeros(1, 1, 33, 2)
+    job = Gram(dtype=0, exponent=2, size=Size(*x.shape), x=view(x))
+    assert emulation.library.lsef_cuda_gram(ctypes.byref(job), None, None) == -1

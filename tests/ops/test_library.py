@@ -1,0 +1,131 @@
+"""What computes is chosen in one place, can be asked for, and is told of where it costs the user something."""
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+
+from lsef_plugins import ops
+from lsef_plugins.ops import build, exporting
+from lsef_plugins.ops import library as state
+
+
+def run(code, **environment):
+    """A process of its own, because a library is loaded once and for all."""
+    keep = {k: v for k, v in os.environ.items() if not k.startswith('LSEF_')}
+    return subprocess.run([sys.executable, '-W', 'always', '-c', code], capture_output=True, text=True,
+                          env={**keep, 'LSEF_PLUGINS_REGISTER': '0', **environment})
+
+
+TELL = 'from lsef_plugins import ops; s = ops.status(); print(s["library"], "|", s["reason"], "|", s["devices"])'
+X = torch.zeros(1, 2, 4, 3)
+
+
+def test_status_names_the_library_and_what_it_runs_on(library):
+    assert library['reason'] is None and 'cpu' in library['devices']
+    assert library['instruction_set'] in ('x86-64-v4', 'x86-64-v3', 'baseline')
+
+
+def test_switched_off_it_is_not_even_looked_for():
+    done = run(TELL, LSEF_OPS='off', LSEF_OPS_LIBRARY='/nowhere/lsef_ops.so')
+    assert done.stdout.strip() == 'None | switched off by LSEF_OPS=off | ()' and done.stderr == ''
+
+
+def test_a_missing_library_is_no_noise_but_says_how_to_build_it():
+    done = run(TELL, LSEF_OPS_LIBRARY='/nowhere/lsef_ops.so')
+    assert 'None | /nowhere/lsef_ops.so does not exist; build it with: ' + build.COMMAND in done.stdout
+    assert done.stderr == '' and done.returncode == 0
+
+
+def test_a_required_library_that_is_missing_stops_the_import():
+    done = run(TELL, LSEF_OPS='required', LSEF_OPS_LIBRARY='/nowhere/lsef_ops.so')
+    assert done.returncode and 'ImportError: LSEF_OPS=required, but the compiled operators cannot' in done.stderr
+
+
+def test_an_unknown_word_stops_the_import():
+    done = run(TELL, LSEF_OPS='on')
+    assert done.returncode and 'LSEF_OPS=on is unknown; set it to auto, off, required' in done.stderr
+
+
+@pytest.mark.parametrize('content, problem', [
+    (b'no library', 'was built from other sources'),
+    (b'lsef sources 0123456789abcdef ', 'was built from other sources'),
+    (f'lsef sources {build.source_hash()} '.encode(), 'does not load into this torch')],
+    ids=('other', 'stale', 'broken'))
+def test_a_library_that_does_not_fit_is_told_of_and_never_called(tmp_path, content, problem):
+    path = tmp_path / 'lsef_ops.so'
+    path.write_bytes(content)
+    done = run(TELL + '; import torch; print(ops.gram(torch.ones(1, 1, 2, 3)).tolist())', LSEF_OPS_LIBRARY=str(path))
+    assert done.returncode == 0 and 'None | ' in done.stdout and '[[[3.0, 3.0], [3.0, 3.0]]]' in done.stdout
+    assert problem in done.stderr and build.COMMAND in done.stderr and done.stderr.count('UserWarning') == 1
+
+
+def test_loading_twice_changes_nothing(library):
+    assert ops.load() == ops.load(library['library']) == ops.status()
+
+
+def test_a_backend_is_given_back_whatever_happens(library):
+    with pytest.raises(KeyError), ops.backend('reference'):
+        assert not ops.serves(X)
+        with ops.backend('compiled'):
+            assert ops.serves(X)
+        assert not ops.serves(X)
+        raise KeyError
+    assert ops.serves(X)
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(ValueError, match='choose one of auto, reference, compiled'), ops.backend('cuda'):
+        pass
+
+
+def test_the_compiled_backend_wants_a_library(monkeypatch):
+    monkeypatch.setattr(state, '_library', None)
+    monkeypatch.setattr(state, '_reason', 'it was never built')
+    with pytest.raises(RuntimeError, match='it was never built'), ops.backend('compiled'):
+        pass
+
+
+@pytest.mark.parametrize('x, exponent', [
+    (X, 1.5), (X.to(torch.complex64), 2.0), (torch.zeros(1, 2, 65, 3), 2.0), (X.to('meta'), 2.0)], ids=str)
+def test_what_the_library_does_not_know_is_left_to_the_formula(library, x, exponent):
+    assert ops.serves(X) and not ops.serves(x, exponent)
+
+
+def test_what_leaves_the_process_holds_no_operator_of_ours(library, monkeypatch):
+    with exporting.plain_operations():
+        assert not ops.serves(X)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.jit, 'is_tracing', lambda: True)
+        assert not ops.serves(X)
+    assert ops.serves(X)
+
+
+def test_an_exported_program_is_made_of_torchs_operators(library):
+    class Model(torch.nn.Module):
+        def forward(self, x):
+            operator = torch.eye(4).expand(2, 4, 4) / 2
+            found = ops.low_rank_sparse(x, operator, ops.residual_scale(x, operator), outputs=('transient', ))
+            return found.transient + ops.gram(x).sum()
+
+    program = torch.export.export(Model(), (torch.randn(2, 3, 4, 5), ))
+    assert 'lsef' not in str(program.graph)
+    x = torch.randn(2, 3, 4, 5)
+    torch.testing.assert_close(program.module()(x), Model()(x))
+
+
+def test_a_gpu_without_kernels_is_told_of_once_by_the_first_rank(monkeypatch):
+    gpu = type('Features', (), dict(device=torch.device('cuda'), dtype=torch.float32, shape=(1, 2, 4, 3)))()
+    monkeypatch.setattr(state, '_devices', ('cpu', ))
+    monkeypatch.setattr(state, '_reason', '')
+    monkeypatch.delenv('LSEF_OPS', raising=False)
+    for rank, expected in (('1', 0), ('0', 1)):
+        monkeypatch.setenv('RANK', rank)
+        monkeypatch.setattr(state, '_told_device', False)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            assert not state.serves(gpu) and not state.serves(gpu)
+        assert len(caught) == expected
+    assert 'without CUDA' in str(caught[0].message)
