@@ -11,7 +11,7 @@ import torch
 from mmaction.models.heads.base import BaseHead
 from torch import Tensor, nn
 
-from lsef_plugins.functional.exporting import is_traced
+from lsef_plugins.ops.exporting import is_traced
 
 from ..layouts import FeatureMaps, MapAndToken, Persons
 from ..sites import Site
