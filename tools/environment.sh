@@ -17,7 +17,9 @@ make_environment() {
         exit 2
     fi
     local wanted
-    wanted=$(cat requirements/quickstart.txt "requirements/$1.txt" setup.py pyproject.toml; "$python" -c 'import sys; print(sys.version, sys.executable)')
+    wanted=$(cat requirements/quickstart.txt "requirements/$1.txt" setup.py pyproject.toml
+        cat lsef_plugins/ops/build.py lsef_plugins/ops/csrc/* | cksum  # other kernels are compiled again
+        "$python" -c 'import sys; print(sys.version, sys.executable)')
     local stamp="$VENV/installed-$1"
     if [ -x "$VENV/bin/python" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
         echo "== environment: $VENV is up to date"

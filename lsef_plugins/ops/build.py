@@ -94,10 +94,10 @@ def architectures() -> List[str]:
 
 def find_torch() -> Tuple[Path, Path]:
     """Headers and libraries of the installed torch."""
-    spec = importlib.util.find_spec('torch')
-    if spec is None or not spec.submodule_search_locations:
-        raise BuildError('this build cannot see torch, whose headers it needs; with pip, add --no-build-isolation')
-    root = Path(next(iter(spec.submodule_search_locations)))
+    root = _torch_here() or _torch_behind_isolation()
+    if root is None:
+        raise BuildError('this build cannot see torch, whose headers it needs; install torch 2.10 or later first, and '
+                         f'add --no-build-isolation where your installer builds elsewhere, or run later: {COMMAND}')
     try:
         header = (root / 'include' / 'torch' / 'headeronly' / 'version.h').read_text(encoding='utf-8')
     except OSError:
@@ -106,6 +106,19 @@ def find_torch() -> Tuple[Path, Path]:
     if found < OLDEST_TORCH:
         raise BuildError(f'torch 2.10 or later is needed to build the operators, found {".".join(map(str, found))}')
     return root / 'include', root / 'lib'
+
+
+def _torch_here() -> Optional[Path]:
+    spec = importlib.util.find_spec('torch')
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(places[0]) if places else None
+
+
+def _torch_behind_isolation() -> Optional[Path]:
+    """torch of the environment that pip installs into, which it hides from the build through PYTHONPATH."""
+    code = 'import importlib.util as u; s = u.find_spec("torch"); print(*(s.submodule_search_locations or ()) if s else ())'
+    told = subprocess.run([sys.executable, '-I', '-c', code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return Path(told.stdout.strip()) if told.stdout.strip() else None
 
 
 def commands(work: Path) -> Tuple[List[List[str]], List[str]]:

@@ -60,8 +60,16 @@ def test_a_missing_compiler_is_named(monkeypatch):
 
 def test_an_unseen_torch_is_named(monkeypatch):
     monkeypatch.setattr(build.importlib.util, 'find_spec', lambda name: None)
+    monkeypatch.setattr(build, '_torch_behind_isolation', lambda: None)
     with pytest.raises(build.BuildError, match='add --no-build-isolation'):
         build.find_torch()
+
+
+def test_a_torch_that_pip_hides_from_the_build_is_found(monkeypatch):
+    # pip's build isolation is a PYTHONPATH whose sitecustomize takes the environment's packages away.
+    seen = build.find_torch()
+    monkeypatch.setattr(build.importlib.util, 'find_spec', lambda name: None)
+    assert build.find_torch() == seen
 
 
 @pytest.mark.parametrize('header, message', [
