@@ -24,8 +24,8 @@ class FeatureMaps:
         for each in maps:
             if not isinstance(each, Tensor) or each.dim() != 5:
                 raise ValueError(
-                    f'LSEFNeck expected feature maps (b, c, t, h, w) here, got {_came(each)}: this backbone has given '
-                    'up its time axis before this site. Name a module that still has one, in the manner of '
+                    f'lsef_plugins expected feature maps (b, c, t, h, w) here, got {_came(each)}: this backbone has '
+                    'given up its time axis before this site. Name a module that still has one, in the manner of '
                     "neck=dict(type='LSEFNeck', site=dict(module='backbone.<layer>', side='out', "
                     "layout='b c t h w', channels=<channels>)).")
         return maps
@@ -42,7 +42,7 @@ class MapAndToken:
 
     def to_maps(self, value: Any, **context: Any) -> List[Tensor]:
         if not isinstance(value, (tuple, list)) or not value:
-            raise ValueError('LSEFNeck expected the stages (..., [map, class token]) of MViT, got '
+            raise ValueError('lsef_plugins expected the stages (..., [map, class token]) of MViT, got '
                              f'{type(value).__name__}. Name a module with site=dict(module=..., side=..., layout=...).')
         last = value[-1]
         return [last if isinstance(last, Tensor) else last[0]]
@@ -60,8 +60,8 @@ class Persons:
 
     def to_maps(self, value: Tensor, **context: Any) -> List[Tensor]:
         if not isinstance(value, Tensor) or value.dim() != 5:
-            raise ValueError(f'LSEFNeck expected the joints (b, m, c, t, v) of m persons, got {_came(value)}. Name a '
-                             'module with site=dict(module=..., side=..., layout=...).')
+            raise ValueError(f'lsef_plugins expected the joints (b, m, c, t, v) of m persons, got {_came(value)}. Name '
+                             'a module with site=dict(module=..., side=..., layout=...).')
         return [rearrange(value, 'b m c t v -> (b m) c t v 1')]
 
     def from_maps(self, value: Tensor, maps: Sequence[Tensor]) -> Tensor:
@@ -73,8 +73,8 @@ class VideosAndImages:
 
     def to_maps(self, value: Any, **context: Any) -> List[Tensor]:
         if not isinstance(value, Tensor) or value.dim() not in (4, 5):
-            raise ValueError('LSEFNeck expected videos (b, c, t, h, w) or images (b, c, h, w) of RecognizerOmni, got '
-                             f'{_came(value)}. Name a module with site=dict(module=..., side=..., layout=...).')
+            raise ValueError('lsef_plugins expected videos (b, c, t, h, w) or images (b, c, h, w) of RecognizerOmni, '
+                             f'got {_came(value)}. Name a module with site=dict(module=..., side=..., layout=...).')
         return [value] if value.dim() == 5 else []
 
     def from_maps(self, value: Tensor, maps: Sequence[Tensor]) -> Tensor:
@@ -98,20 +98,20 @@ class FramesOfClips:
     def to_maps(self, value: Any, num_segs: Optional[int] = None, training: bool = False,
                 **context: Any) -> List[Tensor]:
         if not isinstance(value, Tensor) or value.dim() not in (4, 5):
-            raise ValueError(f'LSEFNeck expected the frames ((b t), c, h, w) that Recognizer2D hands to its head, '
+            raise ValueError(f'lsef_plugins expected the frames ((b t), c, h, w) that Recognizer2D hands to its head, '
                              f"got {_came(value)}. Name a module with site=dict(module=..., side=..., layout=...).")
         if value.dim() == 5:
             return [value]
         frames = self.segments or num_segs
         if not frames:
-            raise ValueError("LSEFNeck cannot tell how many of the frames belong to one clip: set "
+            raise ValueError("lsef_plugins cannot tell how many of the frames belong to one clip: set "
                              "neck=dict(type='LSEFNeck', num_segments=...) to the segments of one clip.")
         if not self.certain:
             self._watch(frames, training)
         # Not len(): it would tie an exported graph to one number of clips.
         if value.shape[0] % frames or (num_segs or frames) % frames:
             came = f'{num_segs} came for each video' if num_segs else f'{len(value)} frames came'
-            raise ValueError(f'LSEFNeck was told that a clip has {frames} segments, but {came}, '
+            raise ValueError(f'lsef_plugins was told that a clip has {frames} segments, but {came}, '
                              'which is no multiple. Correct num_segments in its config (the segments of one clip, '
                              'without crops).')
         return [rearrange(value, '(b t) c h w -> b c t h w', t=frames)]
@@ -129,7 +129,7 @@ class FramesOfClips:
             before = (f'was trained with {self.trained_segments} segments per clip and now' if self.trained_segments
                       else 'does not know the segments of one clip and')
             warnings.warn(
-                f'LSEFNeck {before} gets {frames}, which it takes for one clip. If these are several crops or '
+                f'lsef_plugins {before} gets {frames}, which it takes for one clip. If these are several crops or '
                 "clips of a video (TenCrop, ThreeCrop, twice_sample), set neck=dict(type='LSEFNeck', "
                 'num_segments=<segments of one clip>). (Said once.)',
                 stacklevel=2)
@@ -168,7 +168,7 @@ class PatternLayout:
         try:
             return [rearrange(patches, f'{self.pattern} -> {self.target}', **self.sizes)]
         except EinopsError as error:
-            raise ValueError(f'LSEFNeck cannot read {tuple(patches.shape)} as layout {self.pattern!r} with sizes '
+            raise ValueError(f'lsef_plugins cannot read {tuple(patches.shape)} as layout {self.pattern!r} with sizes '
                              f'{self.sizes}. Correct layout= or sizes= in its site, for example '
                              f"layout='(b t) c h w', sizes=dict(t=<frames of one clip>).") from error
 
@@ -183,12 +183,12 @@ class PatternLayout:
 
     def _check(self, value: Any) -> None:
         if not isinstance(value, Tensor):
-            raise ValueError(f'LSEFNeck expected a tensor of layout {self.pattern!r} at its site, got '
+            raise ValueError(f'lsef_plugins expected a tensor of layout {self.pattern!r} at its site, got '
                              f'{type(value).__name__}. Name a module that takes or returns one tensor.')
         axes = len(re.findall(r'\([^)]*\)|[a-z]+', self.pattern))
         if value.dim() != axes:
-            raise ValueError(f'LSEFNeck cannot read {tuple(value.shape)} as layout {self.pattern!r}, which has {axes} '
-                             'axes. Correct layout= in its site.')
+            raise ValueError(f'lsef_plugins cannot read {tuple(value.shape)} as layout {self.pattern!r}, which has '
+                             f'{axes} axes. Correct layout= in its site.')
 
 
 def _came(value: Any) -> Any:

@@ -22,6 +22,29 @@ class Site(NamedTuple):
     layout: Any
     channels: Optional[Tuple[int, ...]]
 
+    def attach(self, recognizer: nn.Module, on_enter: Callable, on_leave: Callable) -> Any:
+        """Hooks one of two bound methods to the module, by the side; whoever keeps the handle can be pickled.
+
+        ``on_enter(module, args, kwargs)``, ``on_leave(module, args, output)``.
+        """
+        module = recognizer.get_submodule(self.module)
+        if self.side == 'in':
+            return module.register_forward_pre_hook(on_enter, with_kwargs=True)
+        return module.register_forward_hook(on_leave)
+
+
+def first_argument(args: Tuple, kwargs: Mapping[str, Any], who: nn.Module, module: str) -> Any:
+    """What enters a module, as ``who`` reads or rewrites it there.
+
+    Raises:
+        ValueError: it was passed by name.
+    """
+    if not args:
+        raise ValueError(f'{type(who).__name__} takes the first positional argument of {module}, but it was called '
+                         f"with {', '.join(kwargs) or 'nothing'} by name only. Pass it by position, or name another "
+                         "module with site=dict(module=..., side='out', layout=...).")
+    return args[0]
+
 
 def find_site(recognizer: nn.Module, site: Optional[Mapping[str, Any]] = None,
               num_segments: Optional[int] = None) -> Site:
@@ -43,8 +66,8 @@ def find_site(recognizer: nn.Module, site: Optional[Mapping[str, Any]] = None,
 def _unknown(recognizer: nn.Module) -> ValueError:
     backbone = type(getattr(recognizer, 'backbone', None)).__name__
     return ValueError(
-        f'LSEFNeck knows no place with a time axis in {type(recognizer).__name__} with backbone {backbone}. Ways out: '
-        "(1) name one yourself: neck=dict(type='LSEFNeck', site=dict(module='backbone.<layer>', side='out', "
+        f'lsef_plugins knows no place with a time axis in {type(recognizer).__name__} with backbone {backbone}. Ways '
+        "out: (1) name one yourself: neck=dict(type='LSEFNeck', site=dict(module='backbone.<layer>', side='out', "
         "layout='b c t h w', channels=<channels>)), where layout is an einops pattern of b c t h w and module one of "
         f'the recognizer, such as {", ".join(_some_modules(recognizer))}; '
         '(2) use lsef_plugins.nn.LSEF inside your own backbone.')
@@ -75,6 +98,8 @@ def _own_site(recognizer: nn.Module, site: Mapping[str, Any], num_segments: Opti
     if isinstance(channels, int):
         channels = (channels, )
     layout = site.get('layout', 'b c t h w')
+    if not isinstance(layout, str):
+        raise ValueError(f"site layout is an einops pattern of b c t h w such as 'b (t h w) c', got {layout!r}.")
     sizes = dict(site.get('sizes') or {})
     if num_segments and re.search(r'\([^)]*\bt\b[^)]*\)', layout):
         sizes.setdefault('t', num_segments)     # nothing else tells the length of an axis inside a group

@@ -1,4 +1,5 @@
 r"""LSEF: SEM, DDM and CIM as one module on feature maps ``(b, c, t, h, w)``."""
+import inspect
 import warnings
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -80,8 +81,10 @@ class LSEF(nn.Module):
             raise ValueError('sem=False, ddm=False and cim=False (or merge=()) together leave nothing of LSEF: drop '
                              'the neck instead.')
         self.channels, self.iterations, self.on_nonfinite = channels, iterations, on_nonfinite
-        self.sem = None if sem is False else StabilityEncodingModule(**{'rank': rank, **_arguments('sem', sem)})
-        self.ddm = None if ddm is False else DynamicDecouplingModule(channels, **_arguments('ddm', ddm))
+        self.sem = None if sem is False else StabilityEncodingModule(
+            **{'rank': rank, **_arguments('sem', sem, StabilityEncodingModule)})
+        self.ddm = None if ddm is False else DynamicDecouplingModule(
+            channels, **_arguments('ddm', ddm, DynamicDecouplingModule))
         self.cim = self._merge(merge, cim)
         self._told_nonfinite = False
 
@@ -94,7 +97,7 @@ class LSEF(nn.Module):
         transient = 'transient' in merge and self.ddm is not None
         if not (stable or transient):
             raise ValueError(f'merge={tuple(merge)} names only parts that are switched off.')
-        options = dict(windows=(1, )) if cim is False else _arguments('cim', cim)
+        options = dict(windows=(1, )) if cim is False else _arguments('cim', cim, ConsistencyIntegrationModule)
         return ConsistencyIntegrationModule(self.channels, stable=stable, transient=transient, **options)
 
     def reset_identity(self) -> None:
@@ -249,9 +252,15 @@ class LSEF(nn.Module):
         return f'channels={self.channels}, iterations={self.iterations}, on_nonfinite={self.on_nonfinite}'
 
 
-def _arguments(name: str, switch: Switch) -> Dict[str, Any]:
+def _arguments(name: str, switch: Switch, cls: type) -> Dict[str, Any]:
     if switch is True:
         return {}
-    if isinstance(switch, Mapping):
-        return dict(switch)
-    raise ValueError(f'{name} is True, False or a dict of arguments, got {switch!r}.')
+    if not isinstance(switch, Mapping):
+        raise ValueError(f'{name} is True, False or a dict of arguments, got {switch!r}.')
+    # What LSEF itself hands over is not the user's to give.
+    known = [key for key in inspect.signature(cls).parameters if key not in ('channels', 'stable', 'transient')]
+    unknown = [key for key in switch if key not in known]
+    if unknown:
+        raise ValueError(f'{name} does not know {", ".join(map(repr, unknown))}; {cls.__name__} takes '
+                         f'{", ".join(known)}.')
+    return dict(switch)

@@ -116,8 +116,10 @@ def _torch_here() -> Optional[Path]:
 
 def _torch_behind_isolation() -> Optional[Path]:
     """torch of the environment that pip installs into, which it hides from the build through PYTHONPATH."""
-    code = 'import importlib.util as u; s = u.find_spec("torch"); print(*(s.submodule_search_locations or ()) if s else ())'
-    told = subprocess.run([sys.executable, '-I', '-c', code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    code = ('from importlib.util import find_spec; found = find_spec("torch"); '
+            'print(*(found.submodule_search_locations or ()) if found else ())')
+    told = subprocess.run([sys.executable, '-I', '-c', code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          text=True)
     return Path(told.stdout.strip()) if told.stdout.strip() else None
 
 

@@ -1,10 +1,12 @@
 """The bare line ``neck=dict(type='LSEFNeck')`` in recognizers the host ships: nothing changes but what must."""
 import copy
+import io
 
 import pytest
 import torch
 from mmaction.models.recognizers.base import BaseRecognizer
 from mmaction.registry import MODELS
+from torch.utils.hooks import RemovableHandle
 
 from lsef_plugins.models import LSEFNeck, insert_neck, install
 
@@ -439,3 +441,24 @@ def test_auxiliary_losses_that_would_train_nothing_are_refused(make_family):
         else:
             model.parse_losses(model(**family.batch(model, training=True), mode='loss'))[0].backward()
             assert model.neck.streams[0].cim.out.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('name, head', [('tsn', False), ('videomae', True)])
+def test_a_recognizer_pickled_whole_keeps_its_hooks_beside_later_ones(name, head, make_family, monkeypatch, wake):
+    """In a fresh process the numbers of hooks begin at zero: a later hook would take the place of one of ours."""
+    monkeypatch.setattr(RemovableHandle, 'next_id', 0)
+    family = make_family(name)
+    model = family.with_head(type='LSEFHead').build() if head else wake(family.build(NECK))
+    expected = family.scores(model.eval())
+    packed = io.BytesIO()
+    torch.save(model, packed)
+    packed.seek(0)
+    monkeypatch.setattr(RemovableHandle, 'next_id', 0)
+    again = torch.load(packed, weights_only=False)
+    module = again.get_submodule(again.cls_head._listens if head else again.neck._module_name)
+    for _ in range(50):
+        if head:
+            module.register_forward_hook(lambda module, args, output: None)
+        else:
+            module.register_forward_pre_hook(lambda module, args: None)
+    assert torch.equal(family.scores(again), expected)

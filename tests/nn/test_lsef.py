@@ -536,6 +536,9 @@ def test_the_rank_of_sem_wins_over_the_rank_of_the_whole():
     (dict(rank=0), 'rank is the largest rank'), (dict(sem=None), 'sem is True, False or a dict of arguments, got None'),
     (dict(ddm='on'), "ddm is True, False or a dict of arguments, got 'on'"),
     (dict(cim=3), 'cim is True, False or a dict of arguments, got 3'),
+    (dict(sem=dict(ranks=3)), "sem does not know 'ranks'; StabilityEncodingModule takes rank, mode"),
+    (dict(ddm=dict(kapa=3, p=1)), "ddm does not know 'kapa', 'p'; DynamicDecouplingModule takes kappa, exponent"),
+    (dict(cim=dict(stable=True)), "cim does not know 'stable'; ConsistencyIntegrationModule takes windows"),
     (dict(cim=dict(windows=(2, 4))), 'windows are odd')], ids=str)
 def test_an_argument_out_of_its_range_is_refused_at_construction(options, message):
     with pytest.raises(ValueError, match=message):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lsef_plugins.ops.exporting import is_traced
 
 from ..layouts import FeatureMaps, MapAndToken, Persons
-from ..sites import Site
+from ..sites import Site, first_argument
 
 Channels = Union[int, Sequence[int]]
 
@@ -43,6 +43,8 @@ class SitedHead(BaseHead):
         self._heard: List[List[Tensor]] = []
         self._inside = False
         self._learns = False
+        # Kept: hooks of a recognizer that was pickled whole stay where they are only by their handles.
+        self._handles: List[Any] = []
         self._built_for: Optional[Tuple[Tuple[int, ...], int]] = None
 
     def build(self, channels: Tuple[int, ...], plain: int) -> None:
@@ -74,18 +76,14 @@ class SitedHead(BaseHead):
         if entrance:
             return
         self._listens = site.module
-        module = recognizer.get_submodule(site.module)
-        if site.side == 'in':
-            module.register_forward_pre_hook(self._on_enter, with_kwargs=True)
-        else:
-            module.register_forward_hook(self._on_leave)
-        recognizer.register_forward_pre_hook(self._on_recognizer_enter)
-        recognizer.register_forward_hook(self._on_recognizer_leave)
+        self._handles = [site.attach(recognizer, self._on_enter, self._on_leave),
+                         recognizer.register_forward_pre_hook(self._on_recognizer_enter),
+                         recognizer.register_forward_hook(self._on_recognizer_leave, always_call=True)]
 
     def forward(self, x: Any, num_segs: Optional[int] = None, **kwargs: Any) -> Tensor:
         """What enters the head -> scores ``(clips, k)``."""
         if self._listens:
-            return self.score(self._what_was_heard(), plain_vector(x))
+            return self.score(self._what_was_heard(), self._vector(x))
         maps = self.layout.to_maps(x, num_segs=num_segs, training=self.training)
         if not maps:                                # an image of RecognizerOmni is a clip of one frame
             maps = [x[:, :, None]]
@@ -94,6 +92,15 @@ class SitedHead(BaseHead):
         if isinstance(self.layout, Persons):
             scores = scores.view(x.shape[0], x.shape[1], -1).mean(1)
         return scores
+
+    def _vector(self, x: Any) -> Tensor:
+        vector = plain_vector(x)
+        expected = self._built_for[1] if self._built_for else 0
+        if vector.shape[1] != expected:
+            raise ValueError(f'{type(self).__name__} was built with in_channels={self.in_channels} and is handed a '
+                             f'vector of {vector.shape[1]} numbers per clip. Set in_channels={vector.shape[1]}, as a '
+                             'stock head of this recognizer has it.')
+        return vector
 
     def _check_channels(self, maps: Sequence[Tensor]) -> None:
         came = tuple(each.shape[1] for each in maps)
@@ -126,11 +133,7 @@ class SitedHead(BaseHead):
         self._heard = [*(self._heard if self._inside else []), maps]
 
     def _on_enter(self, module: nn.Module, args: Tuple, kwargs: Dict[str, Any]) -> None:
-        if not args:
-            raise ValueError(f'{type(self).__name__} reads the first positional argument of {self._listens}, but it '
-                             f"was called with {', '.join(kwargs) or 'nothing'} by name only. Pass it by position, or "
-                             "name another module with site=dict(module=..., side='out', layout=...).")
-        self._hear(module, args[0])
+        self._hear(module, first_argument(args, kwargs, self, self._listens))
 
     def _on_leave(self, module: nn.Module, args: Tuple, output: Any) -> None:
         self._hear(module, output)

@@ -91,7 +91,7 @@ def check_channels(in_channels: Channels, name: str = 'LSEFNeck') -> Tuple[int, 
         raise ValueError(
             f'{name} needs in_channels: it takes them from the recognizer it is built in, and here there is none, or '
             f"it has no cls_head yet, or its head does not tell. Set neck=dict(type='{name}', in_channels=<channels "
-            'of the feature map>).')
+            'of the feature map>); with a site of your own, site=dict(..., channels=<channels>).')
     channels = (in_channels, ) if isinstance(in_channels, int) else tuple(in_channels)
     if not channels or not all(isinstance(c, int) and c > 0 for c in channels):
         raise ValueError(f'in_channels is a positive integer, or one for each feature map, got {in_channels!r}.')

@@ -10,7 +10,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..sites import Site
+from ..sites import Site, first_argument
 
 Losses = Dict[str, Tensor]
 
@@ -30,6 +30,8 @@ class SitedNeck(BaseModule):
         self._collected: List[Losses] = []
         self._reached = True
         self._learns = False
+        # Kept: hooks of a recognizer that was pickled whole stay where they are only by their handles.
+        self._handles: List[Any] = []
 
     def rewrite(self, maps: List[Tensor]) -> Tuple[List[Tensor], Losses]:
         """Changed maps, one for each that came, and the losses and figures to log."""
@@ -46,13 +48,9 @@ class SitedNeck(BaseModule):
     def place(self, recognizer: nn.Module, site: Site) -> None:
         """Hooks the neck to its site; ``self`` must be a module of the recognizer already."""
         self.layout, self._module_name = site.layout, site.module
-        module = recognizer.get_submodule(site.module)
-        if site.side == 'in':
-            module.register_forward_pre_hook(self._on_enter, with_kwargs=True)
-        else:
-            module.register_forward_hook(self._on_leave)
-        recognizer.register_forward_pre_hook(self._on_recognizer_enter, with_kwargs=True)
-        recognizer.register_forward_hook(self._on_recognizer_leave, with_kwargs=True)
+        self._handles = [site.attach(recognizer, self._on_enter, self._on_leave),
+                         recognizer.register_forward_pre_hook(self._on_recognizer_enter, with_kwargs=True),
+                         recognizer.register_forward_hook(self._on_recognizer_leave, with_kwargs=True)]
 
     def _check_channels(self, maps: List[Tensor]) -> None:
         came = tuple(each.shape[1] for each in maps)
@@ -86,11 +84,8 @@ class SitedNeck(BaseModule):
                 'aux_loss out.')
 
     def _on_enter(self, module: nn.Module, args: Tuple, kwargs: Dict[str, Any]):
-        if not args:
-            raise ValueError(f'{type(self).__name__} rewrites the first positional argument of {self._module_name}, '
-                             f"but it was called with {', '.join(kwargs) or 'nothing'} by name only. Pass it by "
-                             "position, or name another module with site=dict(module=..., side='out', layout=...).")
-        value = self._at_site(args[0], num_segs=kwargs.get('num_segs'))
+        entering = first_argument(args, kwargs, self, self._module_name)
+        value = self._at_site(entering, num_segs=kwargs.get('num_segs'))
         return (value, *args[1:]), kwargs
 
     def _on_leave(self, module: nn.Module, args: Tuple, output: Any) -> Any:

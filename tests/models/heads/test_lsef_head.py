@@ -352,6 +352,28 @@ def test_maps_of_other_channels_are_told_where_the_number_comes_from():
         build_head()(torch.zeros(1, 5, 8, 2, 2))
 
 
+def test_a_listening_head_of_other_channels_than_enter_it_names_those(make_family):
+    family = with_head(make_family, 'videomae', in_channels=48)
+    model = family.build()
+    with pytest.raises(ValueError, match='built with in_channels=48 and is handed a vector of 32 numbers.*=32,'):
+        family.scores(model.eval())
+
+
+def test_an_interrupted_pass_leaves_no_maps_behind(make_family, monkeypatch):
+    family = with_head(make_family, 'videomae')
+    model = family.build().eval()
+
+    def stop(*args, **kwargs):
+        raise RuntimeError('out of memory')
+
+    monkeypatch.setattr(model.cls_head, 'score', stop)
+    heard = []
+    model.cls_head.register_forward_pre_hook(lambda head, args: heard.append(len(head._heard)))
+    with pytest.raises(RuntimeError, match='out of memory'):
+        family.scores(model)
+    assert heard == [1] and not model.cls_head._heard and not model.cls_head._inside
+
+
 def test_a_site_of_the_users_own_works_and_a_wrong_one_is_told(make_family):
     site = dict(module='backbone.layer3', side='out', layout='b c t h w', channels=64)
     family = with_head(make_family, 'slowonly', site=site)
@@ -361,7 +383,7 @@ def test_a_site_of_the_users_own_works_and_a_wrong_one_is_told(make_family):
     with pytest.raises(ValueError, match=r"'backbone.layer9' is no module"):
         with_head(make_family, 'slowonly', site=dict(site, module='backbone.layer9')).build()
     inner = with_head(make_family, 'slowonly', site=dict(site, side='in', channels=32)).build()
-    with pytest.raises(ValueError, match=r'reads the first positional argument of backbone\.layer3.*input by name'):
+    with pytest.raises(ValueError, match=r'takes the first positional argument of backbone\.layer3.*input by name'):
         inner.backbone.layer3(input=torch.zeros(1, 32, 4, 2, 2))
 
 
