@@ -3,6 +3,7 @@
 ``python -m lsef_plugins.ops.build`` builds it; :func:`status` tells what computes, and why. Without it, and wherever it
 does not fit, every operator is its PyTorch formula, which stands beside it in the same file.
 """
+from . import flops  # noqa: F401  (registers)
 from .exporting import plain_operations
 from .gram import gram
 from .library import backend, load, serves, status
