@@ -1,7 +1,8 @@
 """What the compiled operators count for ``torch.utils.flop_counter``: the products over time of their formulas.
 
 Two operations for each multiplication and addition, as PyTorch counts its own products; element-wise work is not
-counted there either, nor the noise scale, which looks at a sample. Axes: ``b`` clips, ``c`` channels, ``t`` frames, ``n`` positions.
+counted there either, nor the noise scale, which looks at a sample.
+Axes: ``b`` clips, ``c`` channels, ``t`` frames, ``n`` positions.
 """
 from typing import Any, Sequence
 
