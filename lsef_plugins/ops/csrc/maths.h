@@ -6,9 +6,12 @@
 #if defined(__CUDACC__)
 #define LSEF_HD __host__ __device__ __forceinline__
 #define LSEF_UNROLL _Pragma("unroll")
+#define LSEF_PRAGMA(text) _Pragma(#text)
+#define LSEF_UNROLL_BY(count) LSEF_PRAGMA(unroll count)
 #else
 #define LSEF_HD inline __attribute__((always_inline))
 #define LSEF_UNROLL _Pragma("GCC unroll 16")
+#define LSEF_UNROLL_BY(count)
 #endif
 
 namespace lsef {
@@ -21,13 +24,20 @@ template <class V> LSEF_HD V sign(V v, V one) { return v > V{} ? one : (v < V{} 
 // v within [-limit, limit]
 template <class V> LSEF_HD V clipped(V v, V limit) { return v > limit ? limit : (v < -limit ? -limit : v); }
 
+// On a GPU float32 divides and exponentiates by its short instructions: 2 units in the last place, not exact.
+template <class V> LSEF_HD V quotient(V a, V b) { return a / b; }
+#ifdef __CUDA_ARCH__
+LSEF_HD float quotient(float a, float b) { return __fdividef(a, b); }
+LSEF_HD float exponential(float v) { return __expf(v); }
+#else
 LSEF_HD float exponential(float v) { return expf(v); }
+#endif
 LSEF_HD double exponential(double v) { return exp(v); }
 
 // 1 / (1 + exp(-v))
 template <class V> LSEF_HD V sigmoid(V v, V one) {
   const V bound = one * 80;
-  return one / (one + exponential(-clipped(v, bound)));
+  return quotient(one, one + exponential(-clipped(v, bound)));
 }
 
 // shrink_p(r, tau) = r (1 - q^p) where q = tau / |r| < 1, else 0. With q^p = q (first + second q) one expression
@@ -35,7 +45,7 @@ template <class V> LSEF_HD V sigmoid(V v, V one) {
 template <class V> struct Exponent { V first, second; };
 
 template <class V> LSEF_HD V shrunken(V r, V tau, const Exponent<V>& p, V one) {
-  const V m = magnitude(r), q = tau / m;
+  const V m = magnitude(r), q = quotient(tau, m);
   return m <= tau ? V{} : r * (one - q * (p.first + p.second * q));
 }
 
@@ -46,7 +56,7 @@ template <class V> struct Slopes { V r, tau; };
 template <class V>
 LSEF_HD Slopes<V> slopes(V r, V tau, const Exponent<V>& p, bool revive, V inverse_width, V one) {
   const V m = magnitude(r);
-  const V q = m <= tau ? one : tau / m;
+  const V q = m <= tau ? one : quotient(tau, m);
   V weight = m <= tau ? V{} : one;
   if (revive) weight = sigmoid((m - tau) * inverse_width, one);
   return {m <= tau ? V{} : one + p.second * q * q, -sign(r, one) * weight * (p.first + (one + one) * p.second * q)};
