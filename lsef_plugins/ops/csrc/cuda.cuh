@@ -4,6 +4,7 @@
 #pragma once
 #include "cuda_common.cuh"
 #include "cuda_mma.cuh"
+#include "cuda_primitives.cuh"
 #include "device.h"
 #include "kernels.h"
 #include "maths.h"

@@ -61,36 +61,33 @@ struct Lane {
 };
 
 // values[j][2 h + f] is frame 8 j + 2 q + f of column 2 g + h; zero where there is no column.
+// `from` points at frame 2 q of column 2 g, `room` counts columns from there on.
 template <class E>
-__device__ __forceinline__ void get_frames(const E* tile, int stride, bool pairs, int room, const Lane& at, int j,
-                                           float (&values)[4]) {
-  const int column = 2 * at.g;
-  const E* from = tile + (8 * j + 2 * at.q) * stride + column;
+__device__ __forceinline__ void get_frames(const E* from, int stride, bool pairs, int room, int j, float (&values)[4]) {
+  from += 8 * j * stride;
   LSEF_UNROLL
   for (int f = 0; f < 2; ++f, from += stride) {
     Pair both = {0.f, 0.f};
     if (pairs) {
-      if (column < room) both = neighbours(from);
+      if (room > 0) both = neighbours(from);
     } else {
-      if (column < room) both.low = widen(from[0]);
-      if (column + 1 < room) both.high = widen(from[1]);
+      if (room > 0) both.low = widen(from[0]);
+      if (room > 1) both.high = widen(from[1]);
     }
     values[f] = both.low;
     values[2 + f] = both.high;
   }
 }
 template <class E>
-__device__ __forceinline__ void put_frames(E* tile, int stride, bool pairs, int room, const Lane& at, int j,
-                                           const float (&values)[4]) {
-  const int column = 2 * at.g;
-  E* to = tile + (8 * j + 2 * at.q) * stride + column;
+__device__ __forceinline__ void put_frames(E* to, int stride, bool pairs, int room, int j, const float (&values)[4]) {
+  to += 8 * j * stride;
   LSEF_UNROLL
   for (int f = 0; f < 2; ++f, to += stride) {
     if (pairs) {
-      if (column < room) neighbours(to, values[f], values[2 + f]);
+      if (room > 0) neighbours(to, values[f], values[2 + f]);
     } else {
-      if (column < room) narrow(values[f], to);
-      if (column + 1 < room) narrow(values[2 + f], to + 1);
+      if (room > 0) narrow(values[f], to);
+      if (room > 1) narrow(values[2 + f], to + 1);
     }
   }
 }
@@ -257,6 +254,16 @@ __device__ __forceinline__ void pick_up(const float* slots, const Plan& plan, in
 
 constexpr int kSlots = kWarps * 16 * kStatistics;
 
+// Blocks that a multiprocessor must be able to hold, which is what bounds the registers of a lane: 65536 / (128 blocks).
+// As many as the compiler manages without spilling.
+template <class E, int T, bool Whole>
+constexpr int kForwardBlocks = Whole ? (T == 8 ? 6 : 4) : T == 8 ? 8 : T == 16 ? 6 : 5;
+template <class E, int T, bool Whole>
+constexpr int kBackwardBlocks = T == 8    ? (Whole || sizeof(E) == 4 ? 4 : 6)
+                                : T == 16 ? (PartsOf<E>::x == 1 && !Whole ? 4 : Whole && sizeof(E) == 4 ? 2 : 3)
+                                          : (Whole || sizeof(E) == 4 ? 2 : 3);
+template <class E, int T> constexpr int kGramBlocks = T == 8 ? 7 : T == 16 ? 5 : 3;
+
 // What the kernels have in shared memory: M and its transpose, keep, sums of channels, sums over columns, stages.
 template <class E, int T, int N> struct Room {
   uint32_t *words, *turned;
@@ -285,7 +292,8 @@ __device__ __forceinline__ int64_t channel_of(const Plan& plan, const lsef_size&
 
 // Whole: more than y is asked for. The first output takes the place of x in the stage.
 template <class E, int T, bool Whole>
-__global__ void __launch_bounds__(kThreads) fast_low_rank_sparse_kernel(lsef_low_rank_sparse k, Plan plan) {
+__global__ void __launch_bounds__(kThreads, (kForwardBlocks<E, T, Whole>))
+    fast_low_rank_sparse_kernel(lsef_low_rank_sparse k, Plan plan) {
   constexpr int B = T / 8, NX = PartsOf<E>::x, N = PartsOf<E>::matrix;
   LSEF_SHARED(memory);
   const Lane at;
@@ -320,13 +328,14 @@ __global__ void __launch_bounds__(kThreads) fast_low_rank_sparse_kernel(lsef_low
     end_group();
     E *stage = room.stages + turn * plan.stage, *extra = room.stages + 2 * plan.stage;
     const Tiles tiles = tiles_of<E, T>(plan, k.size, item, set);
-    for (int i = member; i < tiles.count; i += plan.members) {
-      E* tile = stage + tiles.first + i * tiles.along;
-      const int left = tiles.room - i * tiles.less;
+    E* tile = stage + tiles.first + member * tiles.along + 2 * at.q * plan.stride + 2 * at.g;
+    int left = tiles.room - member * tiles.less - 2 * at.g;
+    const int along = plan.members * tiles.along, less = plan.members * tiles.less;
+    for (int i = member; i < tiles.count; i += plan.members, tile += along, left -= less) {
       float x[B][4];
       uint32_t a[NX][B][2];
       LSEF_UNROLL
-      for (int j = 0; j < B; ++j) get_frames(tile, plan.stride, pairs, left, at, j, x[j]);
+      for (int j = 0; j < B; ++j) get_frames(tile, plan.stride, pairs, left, j, x[j]);
       split_all(x, a);
       LSEF_UNROLL
       for (int j = 0; j < B; ++j) {
@@ -342,12 +351,12 @@ __global__ void __launch_bounds__(kThreads) fast_low_rank_sparse_kernel(lsef_low
           r[v] = parts.r;
         }
         if (!Whole) {
-          put_frames(tile, plan.stride, pairs, left, at, j, y);
+          put_frames(tile, plan.stride, pairs, left, j, y);
         } else {
           E* to = tile;
           const auto place = [&](const lsef_view& v, const float(&values)[4]) {
             if (!v.data) return;
-            put_frames(to, plan.stride, pairs, left, at, j, values);
+            put_frames(to, plan.stride, pairs, left, j, values);
             to = (to == tile ? extra + (tile - stage) : to + plan.stage);
           };
           place(k.y, y);
@@ -392,7 +401,8 @@ __device__ __forceinline__ void write_squares(const float* squares, int each, bo
 
 // Whole: more than the gradient of y comes in. The gradient of x takes the place of x in the stage.
 template <class E, int T, bool Whole>
-__global__ void __launch_bounds__(kThreads) fast_low_rank_sparse_back_kernel(lsef_low_rank_sparse k, Plan plan, void* parts) {
+__global__ void __launch_bounds__(kThreads, (kBackwardBlocks<E, T, Whole>))
+    fast_low_rank_sparse_back_kernel(lsef_low_rank_sparse k, Plan plan, void* parts) {
   constexpr int B = T / 8, NX = PartsOf<E>::x, N = PartsOf<E>::matrix, squares = T * T + T;
   LSEF_SHARED(memory);
   const Lane at;
@@ -442,30 +452,31 @@ __global__ void __launch_bounds__(kThreads) fast_low_rank_sparse_back_kernel(lse
     if (next.group < plan.groups) fetch_all(next, room.stages + (turn ^ 1) * inputs * plan.stage);
     E* stage = room.stages + turn * inputs * plan.stage;
     const Tiles tiles = tiles_of<E, T>(plan, k.size, item, set);
-    for (int i = member; i < tiles.count; i += plan.members) {
-      E* tile = stage + tiles.first + i * tiles.along;
-      const int left = tiles.room - i * tiles.less;
+    E* tile = stage + tiles.first + member * tiles.along + 2 * at.q * plan.stride + 2 * at.g;
+    int left = tiles.room - member * tiles.less - 2 * at.g;
+    const int along = plan.members * tiles.along, less = plan.members * tiles.less;
+    for (int i = member; i < tiles.count; i += plan.members, tile += along, left -= less) {
       float to_x[B][4];
       uint32_t a[NX][B][2], d[N][B][2];
       LSEF_UNROLL
-      for (int j = 0; j < B; ++j) get_frames(tile, plan.stride, pairs, left, at, j, to_x[j]);
+      for (int j = 0; j < B; ++j) get_frames(tile, plan.stride, pairs, left, j, to_x[j]);
       split_all(to_x, a);
       LSEF_UNROLL
       for (int j = 0; j < B; ++j) {
         float l[4] = {}, up_y[4] = {}, up_l[4] = {}, up_s[4] = {}, up_r[4] = {}, down[4];
         multiply<T>(l, a, matrix, j);
         const E* from = tile;
-        if (with_y) get_frames(from += plan.stage, plan.stride, pairs, left, at, j, up_y);
-        if (with_l) get_frames(from += plan.stage, plan.stride, pairs, left, at, j, up_l);
-        if (with_s) get_frames(from += plan.stage, plan.stride, pairs, left, at, j, up_s);
-        if (with_r) get_frames(from += plan.stage, plan.stride, pairs, left, at, j, up_r);
+        if (with_y) get_frames(from += plan.stage, plan.stride, pairs, left, j, up_y);
+        if (with_l) get_frames(from += plan.stage, plan.stride, pairs, left, j, up_l);
+        if (with_s) get_frames(from += plan.stage, plan.stride, pairs, left, j, up_s);
+        if (with_r) get_frames(from += plan.stage, plan.stride, pairs, left, j, up_r);
         const Pair keep = get<Pair>(room.keep + 8 * j + 2 * at.q);
         LSEF_UNROLL
         for (int v = 0; v < 4; ++v) {
           const int h = v >> 1;
           GateGradients<float> found = {gate_sums[h][0], gate_sums[h][1], gate_sums[h][2]};
           const InputGradients<float> back =
-              put_back<Whole>(to_x[j][v], l[v], v & 1 ? keep.high : keep.low, {up_y[v], up_l[v], up_s[v], up_r[v]}, sums[h],
+              put_back<Whole, !Whole>(to_x[j][v], l[v], v & 1 ? keep.high : keep.low, {up_y[v], up_l[v], up_s[v], up_r[v]}, sums[h],
                               gates[h], p, revive, 1.f, found);
           gate_sums[h][0] = found.tau;
           gate_sums[h][1] = found.a;
@@ -485,7 +496,7 @@ __global__ void __launch_bounds__(kThreads) fast_low_rank_sparse_back_kernel(lse
       LSEF_UNROLL
       for (int j = 0; j < B; ++j) {
         multiply<T>(to_x[j], d, turned, j);
-        put_frames(tile, plan.stride, pairs, left, at, j, to_x[j]);
+        put_frames(tile, plan.stride, pairs, left, j, to_x[j]);
       }
       transpose(a);
       transpose(d);
@@ -516,7 +527,8 @@ __global__ void __launch_bounds__(kThreads) fast_low_rank_sparse_back_kernel(lse
 }
 
 template <class E, int T, bool Events>
-__global__ void __launch_bounds__(kThreads) fast_gram_kernel(lsef_gram k, Plan plan, void* parts) {
+__global__ void __launch_bounds__(kThreads, (kGramBlocks<E, T>))
+    fast_gram_kernel(lsef_gram k, Plan plan, void* parts) {
   constexpr int B = T / 8, N = PartsOf<E>::matrix, NX = PartsOf<E>::x, NZ = kGramParts<E, Events>;
   LSEF_SHARED(memory);
   const Lane at;
@@ -550,13 +562,14 @@ __global__ void __launch_bounds__(kThreads) fast_gram_kernel(lsef_gram k, Plan p
     if (next.group < plan.groups) fetch<E, T>(plan, k.size, k.x, n, next, room.stages + (turn ^ 1) * plan.stage);
     end_group();
     const Tiles tiles = tiles_of<E, T>(plan, k.size, item, set);
-    for (int i = member; i < tiles.count; i += plan.members) {
-      const E* tile = room.stages + turn * plan.stage + tiles.first + i * tiles.along;
-      const int left = tiles.room - i * tiles.less;
+    const E* tile = room.stages + turn * plan.stage + tiles.first + member * tiles.along + 2 * at.q * plan.stride + 2 * at.g;
+    int left = tiles.room - member * tiles.less - 2 * at.g;
+    const int along = plan.members * tiles.along, less = plan.members * tiles.less;
+    for (int i = member; i < tiles.count; i += plan.members, tile += along, left -= less) {
       float x[B][4];
       uint32_t z[NZ][B][2];
       LSEF_UNROLL
-      for (int j = 0; j < B; ++j) get_frames(tile, plan.stride, pairs, left, at, j, x[j]);
+      for (int j = 0; j < B; ++j) get_frames(tile, plan.stride, pairs, left, j, x[j]);
       if constexpr (Events) {
         uint32_t a[NX][B][2];
         split_all(x, a);
@@ -585,7 +598,7 @@ __global__ void __launch_bounds__(kThreads) fast_gram_kernel(lsef_gram k, Plan p
 // Blocks that run at once, as many as the kernel's registers and shared memory allow; asked for once per device.
 template <auto Kernel> int resident_blocks(size_t shared, int64_t* blocks) {
 #ifdef LSEF_EMULATE
-  *blocks = kBlocks;
+  *blocks = 2 * kFewBlocks;
   return 0;
 #else
   static std::atomic<int64_t> known{-1};

@@ -10,7 +10,7 @@
 // channels go to four warps, or, where there are few channels or a long row, one set to all four (`members`).
 //
 // Why these sizes: a large GPU must have some 30 KB of reads under way per multiprocessor to hide the latency of its
-// memory. A stage is 4 to 8 KB (256 columns; fewer at 32 frames), one is under way per block and input, and registers and
+// memory. A stage is 8 KB, one is under way per block and input, and registers and
 // shared memory leave room for 4 to 8 blocks. Rows of shared memory are padded by 16 bytes, so that the lanes of a tile
 // read 32 different banks; linear stages cannot be and take what the number of positions gives.
 #pragma once
@@ -29,7 +29,7 @@ struct Plan {
 };
 
 template <class E> constexpr int kVector = 16 / sizeof(E);
-template <class E, int T> constexpr int kColumns = T < 32 ? 256 : sizeof(E) == 2 ? 128 : 64;
+template <class E, int T> constexpr int kColumns = 8 * 1024 / (T * int(sizeof(E)));
 template <class E, int T> constexpr int kStride = kColumns<E, T> + kVector<E>;
 
 struct Item { int64_t group, chunk; };
@@ -47,6 +47,7 @@ __device__ __forceinline__ void for_vectors(const Plan& plan, const lsef_size& s
   if (plan.mode == kLinear) {
     const int64_t channels = size.c - c < plan.channels ? size.c - c : plan.channels;
     const int total = int(channels * T * size.p);
+    LSEF_UNROLL_BY(2)
     for (int i = threadIdx.x * kVector<E>; i < total; i += kThreads * kVector<E>) move(stage + i, from + i);
     return;
   }
@@ -92,6 +93,13 @@ __device__ __forceinline__ Tiles tiles_of(const Plan& plan, const lsef_size& siz
 
 // ---- choosing ----------------------------------------------------------------------------------------------------
 
+// Sets of channels in four, below which half of a large GPU would be idle. The emulated GPU is a small one.
+#ifdef LSEF_EMULATE
+constexpr int kFewBlocks = 4;
+#else
+constexpr int kFewBlocks = 264;
+#endif
+
 inline bool in_steps_of(int64_t vector, const lsef_size& size, const lsef_view& v) {
   return reinterpret_cast<uintptr_t>(v.data) % 16 == 0 && (size.n == 1 || v.n % vector == 0);
 }
@@ -110,7 +118,7 @@ template <class E> bool is_channels_last(const lsef_size& size, const lsef_view&
 
 // Whether there is a way through features that lie like this, all alike; `Plan` is that way.
 template <class E, int T> bool find_plan(const lsef_size& size, const lsef_view* views, int count, Plan* plan) {
-  constexpr int tiles = kColumns<E, T> / 64, few = 264;       // sets, below which half of a large GPU would be idle
+  constexpr int tiles = kColumns<E, T> / 64;
   if (size.c == 0 || size.p == 0) return false;
   bool linear = T * size.p * int64_t(sizeof(E)) <= 24 * 1024, rows = true, last = true;
   for (int i = 0; i < count; ++i) {
@@ -123,7 +131,7 @@ template <class E, int T> bool find_plan(const lsef_size& size, const lsef_view*
   plan->mode = linear ? kLinear : last ? kLast : kRows;
   plan->per_set = plan->mode == kLast ? 16 : 1;
   const int64_t sets = (size.c + plan->per_set - 1) / plan->per_set;
-  const bool alone = sets * size.n / 4 >= few && (!linear || 4 * T * size.p * int64_t(sizeof(E)) <= 8 * 1024);
+  const bool alone = sets * size.n / 4 >= kFewBlocks && (!linear || 4 * T * size.p * int64_t(sizeof(E)) <= 8 * 1024);
   plan->members = alone ? 1 : 4;
   plan->channels = plan->per_set * (4 / plan->members);
   plan->shift = 0;

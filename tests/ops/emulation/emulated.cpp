@@ -58,5 +58,6 @@ void emulation_counts(int i, int64_t* out) {
     *out++ = *range.second;
   }
 }
+int64_t emulation_wide(int i) { return emulation::state().buffers[i].wide; }
 int64_t emulation_launches() { return emulation::state().launches; }
 }

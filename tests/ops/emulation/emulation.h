@@ -46,6 +46,7 @@ struct Buffer {
   const char* base;
   size_t elements, bytes;                      // bytes of one element
   std::vector<uint16_t> reads, writes;
+  int64_t wide = 0;                            // accesses of 16 bytes
 };
 
 struct Copy { void* to; const void* from; };
@@ -119,6 +120,7 @@ inline void touch(const void* p, size_t bytes, bool write) {
     if (c < b.base || c + bytes > b.base + b.elements * b.bytes) continue;
     if (bytes % b.bytes || (c - b.base) % b.bytes) stop("access across elements");
     if (uintptr_t(c) % bytes) stop("access to device memory that is not aligned to its size");
+    b.wide += bytes == 16;
     for (size_t i = 0; i < bytes / b.bytes; ++i) (write ? b.writes : b.reads)[(c - b.base) / b.bytes + i]++;
     return;
   }
