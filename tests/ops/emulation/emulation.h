@@ -247,18 +247,16 @@ inline float toward_zero(double v) {
 template <int Words> inline void product(float (&c)[4], const uint32_t (&given)[Words], const char* place) {
   constexpr int K = Words == 6 ? 16 : 8;
   emulation::exchange(given, place, [&](auto words) {
-    float a[16][K], b[K][8];
-    for (int lane = 0; lane < 32; ++lane)
-      for (int i = 0; i < 2; ++i) {
-        const int row = lane / 4, k = lane % 4 * 2 + i;
-        for (int r = 0; r < K / 4; ++r) a[row + (r & 1) * 8][k + r / 2 * 8] = bfloat(words(lane)[r], i);
-        for (int r = 0; r < K / 8; ++r) b[k + r * 8][row] = bfloat(words(lane)[K / 4 + r], i);
-      }
-    const int lane = emulation::state().current & 31;
+    const int lane = emulation::state().current & 31, g = lane / 4, q = lane % 4;
     for (int i = 0; i < 4; ++i) {
-      const int row = lane / 4 + (i / 2) * 8, column = lane % 4 * 2 + i % 2;
+      const int row = g + i / 2 * 8, column = 2 * q + i % 2;
       double sum = c[i];
-      for (int k = 0; k < K; ++k) sum += double(a[row][k]) * double(b[k][column]);
+      for (int k = 0; k < K; ++k) {
+        // a[row, k] is in lane 4 (row % 8) + k % 8 / 2, b[k, column] in lane 4 column + k % 8 / 2.
+        const uint32_t a = words(4 * (row % 8) + k % 8 / 2)[row / 8 + k / 8 * 2];
+        const uint32_t b = words(4 * column + k % 8 / 2)[K / 4 + k / 8];
+        sum += double(bfloat(a, k % 2)) * double(bfloat(b, k % 2));
+      }
       c[i] = toward_zero(sum);
     }
   });
