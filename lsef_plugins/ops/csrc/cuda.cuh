@@ -142,7 +142,7 @@ template <class E> __global__ void __launch_bounds__(kThreads) low_rank_sparse_b
   write_part(memory, T, kBackArrays, squares, static_cast<A*>(parts) + (n * gridDim.x + blockIdx.x) * squares);
 }
 
-template <class E> __global__ void __launch_bounds__(kThreads) gram_kernel(lsef_gram k, void* parts) {
+template <class E> __global__ void __launch_bounds__(kThreads, 8) gram_kernel(lsef_gram k, void* parts) {
   using A = typename SumsOf<E>::type;
   LSEF_SHARED(memory);
   const int T = int(k.size.t), lane = threadIdx.x & 31, warp = threadIdx.x >> 5, squares = T * T;
