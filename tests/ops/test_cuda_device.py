@@ -1,4 +1,6 @@
 """On a real GPU: the compiled operators are their formulas on the CPU in float64, with the same bits every time."""
+import ctypes
+
 import pytest
 import torch
 
@@ -77,3 +79,61 @@ def test_devices_are_not_mixed():
     x, operator, tau, *_ = problem((2, 3, 8, 5), torch.float32)
     with pytest.raises(RuntimeError, match='must lie on the device of the features'):
         torch.ops.lsef.low_rank_sparse(x.cuda(), operator, tau.cuda(), None, None, None, 2.0, 0.0, 1)
+
+
+# Of csrc/cuda_stage.cuh: linear, rows and channels last, alone and in fours, for all fast numbers of frames.
+WAYS = [('contiguous', (8, 512, 8, 49)), ('contiguous', (2, 33, 16, 49)), ('contiguous', (2, 5, 32, 17)),
+        ('contiguous', (4, 512, 8, 784)), ('contiguous', (1, 3, 16, 1000)), ('contiguous', (2, 256, 32, 196)),
+        ('channels last', (8, 520, 8, 49)), ('channels last', (1, 24, 16, 21)), ('channels last', (2, 2048, 32, 9)),
+        ('frames first', (2, 64, 8, 784)), ('frames first', (2, 64, 8, 49))]
+
+
+def laid_out(x, layout):
+    if layout == 'channels last':
+        return x[..., None].to(memory_format=torch.channels_last_3d).flatten(3)
+    return x.transpose(1, 2).contiguous().transpose(1, 2) if layout == 'frames first' else x
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize('layout, size', WAYS, ids=str)
+def test_the_fast_kernels_through_every_layout(layout, size, dtype):
+    """Alone and whole; sums with the accuracy of float32 parts, which no single rounding to the dtype would give."""
+    x, *small = problem(size, dtype)
+    x = laid_out(x.cuda(), layout)
+    for outputs in (('merged', ), OUTPUTS):
+        results = []
+        for backend, device, wide in (('compiled', 'cuda', x.dtype), ('reference', 'cuda', F64)):
+            arguments = [z.detach().to(device, wide if wide == F64 else z.dtype).requires_grad_() for z in (x, *small)]
+            with ops.backend(backend):
+                found = [z for z in ops.low_rank_sparse(*arguments, outputs=outputs) if z is not None]
+                g = ops.gram(arguments[0].detach())
+            ups = [torch.sin(torch.arange(z.numel(), device=device) * 0.7).view(z.shape).to(x.dtype).to(z.dtype) for z in found]
+            results.append([*found, g, *torch.autograd.grad(found, arguments, ups, allow_unused=True)])
+        if 'sums' in outputs:            # the number of those above the threshold may turn on the last bit of one
+            counts = [found[len(outputs) - 1][..., 0] for found in results]
+            assert (counts[0] - counts[1]).abs().max() <= 2
+        for f, e in zip(*results):
+            if f.dim() == 3 and f.shape[2] == 5:
+                f, e = f[..., 1:], e[..., 1:]
+            assert f.isfinite().all()
+            tolerance = {torch.float32: 2e-5, torch.float64: 2e-5}.get(f.dtype, 2 * TOLERANCE[dtype])
+            torch.testing.assert_close(f.double(), e, rtol=0, atol=tolerance * max(1, e.abs().max().item()))
+
+
+@pytest.mark.parametrize('layout, size', WAYS, ids=str)
+def test_the_fast_kernels_give_the_same_bits_every_time(layout, size):
+    x, *small = (z.cuda() for z in problem(size, torch.bfloat16))
+    arguments = [laid_out(x, layout), *small]
+    first, second = everything(arguments), everything(arguments)
+    assert all(torch.equal(a, b) for x, y in zip(first, second) for a, b in zip(x, y))
+
+
+def test_each_instruction_does_what_the_manual_says(library, primitives):
+    """The layouts of the tensor cores' operands, one instruction at a time: look here first if all else fails."""
+    run = ctypes.CDLL(library['library']).lsef_cuda_primitive
+    for name, which, given, expected in primitives:
+        given, found = given.cuda(), torch.zeros_like(expected).cuda()
+        torch.cuda.synchronize()
+        assert run(which, ctypes.c_void_p(given.data_ptr()), ctypes.c_void_p(found.data_ptr()), None) == 0
+        torch.cuda.synchronize()
+        assert torch.equal(found.cpu(), expected), name

@@ -2,52 +2,14 @@
 // after the other, a lane one column of it, which it keeps in shared memory: every element is read once and every
 // result written once. Sums are added in a fixed order, without atomics: results are the same bits every time.
 #pragma once
+#include "cuda_common.cuh"
+#include "cuda_mma.cuh"
+#include "cuda_primitives.cuh"
 #include "device.h"
 #include "kernels.h"
 #include "maths.h"
 
 namespace lsef {
-
-constexpr int kWarps = 4;               // of a block
-constexpr int kThreads = 32 * kWarps;
-constexpr int kPad = 33;                // a row of 32 columns, so that the lanes of a warp read different banks
-constexpr int kBlocks = 1056;           // that fill a large GPU: 132 multiprocessors, 8 each
-
-__host__ __device__ inline int64_t blocks_for(int64_t clips, int64_t channels) {
-  const int64_t needed = (channels + kWarps - 1) / kWarps, wanted = clips ? (kBlocks + clips - 1) / clips : 1;
-  return needed < wanted ? (needed ? needed : 1) : wanted;
-}
-
-template <class A> __device__ __forceinline__ A warp_sum(A v) {
-  LSEF_UNROLL
-  for (int step = 16; step > 0; step >>= 1) v += __shfl_xor_sync(0xffffffffu, v, step);
-  return v;
-}
-template <class E, class A = typename SumsOf<E>::type>
-__device__ __forceinline__ A load(const lsef_view& v, int64_t n, int64_t c, int64_t t, int64_t p) {
-  return widen(read(static_cast<const E*>(v.data) + n * v.n + c * v.c + t * v.t + p * v.p));
-}
-template <class E, class A>
-__device__ __forceinline__ void store(const lsef_view& v, int64_t n, int64_t c, int64_t t, int64_t p, A value) {
-  E e;
-  narrow(value, &e);
-  write(static_cast<E*>(v.data) + n * v.n + c * v.c + t * v.t + p * v.p, e);
-}
-template <class A> __device__ __forceinline__ A entry(const void* data, int64_t i, A otherwise) {
-  return data ? static_cast<const A*>(data)[i] : otherwise;
-}
-template <class A> __device__ __forceinline__ Exponent<A> exponent_of(int exponent) {
-  return {A(exponent == LSEF_SOFT), A(exponent == LSEF_GARROTE)};
-}
-template <class A> __device__ __forceinline__ A inverse_width(double revival, A tau) {
-  const A tiny = sizeof(A) == 8 ? A(2.2250738585072014e-308) : A(1.17549435e-38f), width = A(revival) * tau;
-  return A(1) / (width < tiny ? tiny : width);
-}
-template <class A> __device__ __forceinline__ Gates<A> gates_of(const lsef_low_rank_sparse& k, int64_t row) {
-  const A tau = static_cast<const A*>(k.tau)[row];
-  return {tau, inverse_width(k.revival, tau), entry(k.a, row, A(0)), entry(k.b, row, A(0)), k.a != nullptr,
-          k.b != nullptr};
-}
 
 // What a block shares: the clip's matrix, and for each warp `columns` arrays of T rows and `square` sums over columns.
 template <class A> struct Shared {
@@ -180,7 +142,7 @@ template <class E> __global__ void __launch_bounds__(kThreads) low_rank_sparse_b
   write_part(memory, T, kBackArrays, squares, static_cast<A*>(parts) + (n * gridDim.x + blockIdx.x) * squares);
 }
 
-template <class E> __global__ void __launch_bounds__(kThreads) gram_kernel(lsef_gram k, void* parts) {
+template <class E> __global__ void __launch_bounds__(kThreads, 8) gram_kernel(lsef_gram k, void* parts) {
   using A = typename SumsOf<E>::type;
   LSEF_SHARED(memory);
   const int T = int(k.size.t), lane = threadIdx.x & 31, warp = threadIdx.x >> 5, squares = T * T;
@@ -206,18 +168,6 @@ template <class E> __global__ void __launch_bounds__(kThreads) gram_kernel(lsef_
       add_outer(shared.square, left - lane, left - lane, T, lane);
     }
   write_part(memory, T, 2, squares, static_cast<A*>(parts) + (n * gridDim.x + blockIdx.x) * squares);
-}
-
-// The blocks' parts, added in order: `square` entries to `matrix`, the rest to `rest`.
-template <class A>
-__global__ void __launch_bounds__(kThreads) fold_kernel(const void* parts, int64_t blocks, int entries, int square, void* matrix, void* rest) {
-  const int64_t n = blockIdx.x;
-  for (int i = threadIdx.x; i < entries; i += kThreads) {
-    A sum = 0;
-    for (int64_t b = 0; b < blocks; ++b) sum += static_cast<const A*>(parts)[(n * blocks + b) * entries + i];
-    if (i < square) static_cast<A*>(matrix)[n * square + i] = sum;
-    else if (rest) static_cast<A*>(rest)[n * (entries - square) + i - square] = sum;
-  }
 }
 
 // ---- residual_scale ----------------------------------------------------------------------------------------------
@@ -371,46 +321,35 @@ template <class E> __global__ void __launch_bounds__(kThreads) scale_shrink_back
 
 // ---- launching ---------------------------------------------------------------------------------------------------
 
-template <class Kernel, class... Arguments>
-int launch(Kernel kernel, const lsef_size& size, size_t shared, void* stream, Arguments... arguments) {
-  const dim3 grid(unsigned(blocks_for(size.n, size.c)), unsigned(size.n)), block(kThreads);
-#ifdef LSEF_EMULATE
-  LSEF_LAUNCH(kernel, grid, block, shared, stream, arguments...);
-  return 0;
-#else
-  if (shared > 48 * 1024) {
-    const cudaError_t code = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared));
-    if (code != cudaSuccess) return int(code);
-  }
-  LSEF_LAUNCH(kernel, grid, block, shared, stream, arguments...);
-  return int(cudaGetLastError());
-#endif
-}
-template <class A>
-int fold(const void* parts, const lsef_size& size, int entries, int square, void* matrix, void* rest, void* stream) {
-  LSEF_LAUNCH(fold_kernel<A>, dim3(unsigned(size.n)), dim3(kThreads), 0, stream, parts, blocks_for(size.n, size.c),
-              entries, square, matrix, rest);
-#ifdef LSEF_EMULATE
-  return 0;
-#else
-  return int(cudaGetLastError());
-#endif
-}
+template <class E> constexpr bool kHasFast = sizeof(E) < 8;
 
 template <class E> struct Run {
   using A = typename SumsOf<E>::type;
   static int low_rank_sparse(const lsef_low_rank_sparse& k, void*, void* stream) {
+    if constexpr (kHasFast<E>) {
+      const int code = LSEF_FAST(low_rank_sparse, E, k, stream);
+      if (code != kNotHere) return code;
+    }
     return launch(low_rank_sparse_kernel<E>, k.size, Shared<A>::bytes(int(k.size.t), 1, 0), stream, k);
   }
   static int low_rank_sparse_backward(const lsef_low_rank_sparse& k, void* parts, void* stream) {
+    if constexpr (kHasFast<E>) {
+      const int code = LSEF_FAST(low_rank_sparse_backward, E, k, parts, stream);
+      if (code != kNotHere) return code;
+    }
     const int T = int(k.size.t), squares = T * T + T;
     const int code = launch(low_rank_sparse_back_kernel<E>, k.size, Shared<A>::bytes(T, kBackArrays, squares), stream, k, parts);
-    return code ? code : fold<A>(parts, k.size, squares, T * T, k.to_matrix, k.to_keep, stream);
+    return code ? code : fold<A>(parts, k.size.n, blocks_for(k.size.n, k.size.c), squares, T * T, k.to_matrix,
+                                 k.to_keep, stream);
   }
   static int gram(const lsef_gram& k, void* parts, void* stream) {
+    if constexpr (kHasFast<E>) {
+      const int code = LSEF_FAST(gram, E, k, parts, stream);
+      if (code != kNotHere) return code;
+    }
     const int T = int(k.size.t);
     const int code = launch(gram_kernel<E>, k.size, Shared<A>::bytes(T, 2, T * T), stream, k, parts);
-    return code ? code : fold<A>(parts, k.size, T * T, T * T, k.gram, nullptr, stream);
+    return code ? code : fold<A>(parts, k.size.n, blocks_for(k.size.n, k.size.c), T * T, T * T, k.gram, nullptr, stream);
   }
   static int residual_scale(const lsef_residual_scale& k, void*, void* stream) {
     const int T = int(k.size.t);
@@ -447,6 +386,6 @@ LSEF_ENTRY(residual_scale, lsef_residual_scale)
 LSEF_ENTRY(scale_shrink, lsef_scale_shrink)
 LSEF_ENTRY(scale_shrink_backward, lsef_scale_shrink)
 int64_t lsef_cuda_part_bytes(const lsef_size* size) {
-  return size->n * lsef::blocks_for(size->n, size->c) * (size->t * size->t + size->t) * 8;
+  return size->n * lsef::most_blocks(size->n, size->c) * (size->t * size->t + size->t) * 8;
 }
 }

@@ -6,9 +6,12 @@
 #if defined(__CUDACC__)
 #define LSEF_HD __host__ __device__ __forceinline__
 #define LSEF_UNROLL _Pragma("unroll")
+#define LSEF_PRAGMA(text) _Pragma(#text)
+#define LSEF_UNROLL_BY(count) LSEF_PRAGMA(unroll count)
 #else
 #define LSEF_HD inline __attribute__((always_inline))
 #define LSEF_UNROLL _Pragma("GCC unroll 16")
+#define LSEF_UNROLL_BY(count)
 #endif
 
 namespace lsef {
@@ -24,18 +27,41 @@ template <class V> LSEF_HD V clipped(V v, V limit) { return v > limit ? limit : 
 LSEF_HD float exponential(float v) { return expf(v); }
 LSEF_HD double exponential(double v) { return exp(v); }
 
+// a / b for b >= 0
+template <class V> LSEF_HD V ratio(V a, V b) { return a / b; }
+
 // 1 / (1 + exp(-v))
 template <class V> LSEF_HD V sigmoid(V v, V one) {
   const V bound = one * 80;
   return one / (one + exponential(-clipped(v, bound)));
 }
 
+#ifdef __CUDA_ARCH__
+// The same for a GPU's float, where one instruction does what takes the above two to eight. ratio: 2 units in the last
+// place, a divisor too small for the short instruction (of the size of the least normal number) is taken as that number,
+// and NaN stays NaN. sigmoid: exp(-v) = inf needs no bound.
+__device__ __forceinline__ float magnitude(float v) { return fabsf(v); }
+__device__ __forceinline__ float ratio(float a, float b) {
+  float divisor, inverse;
+  asm("max.NaN.f32 %0, %1, 0f00800000;" : "=f"(divisor) : "f"(b));
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(divisor));
+  return a * inverse;
+}
+__device__ __forceinline__ float sign(float v, float one) { return v == 0.f ? 0.f : copysignf(one, v); }
+__device__ __forceinline__ float sigmoid(float v, float one) {
+  float power, inverse;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(v * -1.44269504088896341f));
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(one + power));
+  return inverse;
+}
+#endif
+
 // shrink_p(r, tau) = r (1 - q^p) where q = tau / |r| < 1, else 0. With q^p = q (first + second q) one expression
 // serves p = 1 (first = 1), p = 2 (second = 1) and p = inf (neither).
 template <class V> struct Exponent { V first, second; };
 
 template <class V> LSEF_HD V shrunken(V r, V tau, const Exponent<V>& p, V one) {
-  const V m = magnitude(r), q = tau / m;
+  const V m = magnitude(r), q = ratio(tau, m);
   return m <= tau ? V{} : r * (one - q * (p.first + p.second * q));
 }
 
@@ -46,7 +72,7 @@ template <class V> struct Slopes { V r, tau; };
 template <class V>
 LSEF_HD Slopes<V> slopes(V r, V tau, const Exponent<V>& p, bool revive, V inverse_width, V one) {
   const V m = magnitude(r);
-  const V q = m <= tau ? one : tau / m;
+  const V q = m <= tau ? one : ratio(tau, m);
   V weight = m <= tau ? V{} : one;
   if (revive) weight = sigmoid((m - tau) * inverse_width, one);
   return {m <= tau ? V{} : one + p.second * q * q, -sign(r, one) * weight * (p.first + (one + one) * p.second * q)};
@@ -78,23 +104,34 @@ LSEF_HD Parts<V> take_apart(V x, V l, V keep, const Gates<V>& g, const Exponent<
 template <class V> struct PartGradients { V y, l, s, r; };
 template <class V> struct InputGradients { V x, l, keep; };
 
-template <bool Sums, class V>
+// Of `up`, OnlyY: nothing but y.
+template <bool Sums, bool OnlyY = false, class V>
 LSEF_HD InputGradients<V> put_back(V x, V l, V keep, const PartGradients<V>& up, const V (&sums)[kStatistics],
                                    const Gates<V>& g, const Exponent<V>& p, bool revive, V one,
                                    GateGradients<V>& gates) {
   const V r = x - l, whole = shrunken(r, g.tau, p, one), s = keep * whole;
   const Slopes<V> slope = slopes(r, g.tau, p, revive, g.inverse_width, one);
-  V to_s = up.s + g.b * up.y, to_kept = up.r, to_l = up.l + g.a * up.y;
+  V to_s = g.b * up.y, to_kept = V{}, to_l = g.a * up.y;
+  if (!OnlyY) {
+    to_s += up.s;
+    to_l += up.l;
+    to_kept = up.r;
+  }
   if (Sums) {
     to_s += sums[1] * sign(s, one) + (sums[2] + sums[2]) * s;
     to_l += (sums[3] + sums[3]) * l;
     to_kept += (sums[4] + sums[4]) * keep * r;
   }
-  const V to_whole = keep * to_s, to_r = to_whole * slope.r + keep * to_kept;
+  const V to_whole = keep * to_s;
+  V to_r = to_whole * slope.r, to_keep = to_s * whole;
+  if (Sums || !OnlyY) {
+    to_r += keep * to_kept;
+    to_keep += to_kept * r;
+  }
   gates.tau += to_whole * slope.tau;
   gates.a += up.y * l;
   gates.b += up.y * s;
-  return {up.y + to_r, to_l - to_r, to_s * whole + to_kept * r};
+  return {up.y + to_r, to_l - to_r, to_keep};
 }
 
 }  // namespace lsef

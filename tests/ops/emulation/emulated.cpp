@@ -23,6 +23,18 @@ inline void narrow(float v, f16* o) {
   const _Float16 h = _Float16(v);
   memcpy(&o->bits, &h, 2);
 }
+inline uint32_t pack(float low, float high) {
+  bf16 pair[2];
+  narrow(low, &pair[0]);
+  narrow(high, &pair[1]);
+  return uint32_t(pair[0].bits) | uint32_t(pair[1].bits) << 16;
+}
+inline uint32_t pack_half(float low, float high) {
+  f16 pair[2];
+  narrow(low, &pair[0]);
+  narrow(high, &pair[1]);
+  return uint32_t(pair[0].bits) | uint32_t(pair[1].bits) << 16;
+}
 }  // namespace lsef
 
 extern "C" {
@@ -46,5 +58,6 @@ void emulation_counts(int i, int64_t* out) {
     *out++ = *range.second;
   }
 }
+int64_t emulation_wide(int i) { return emulation::state().buffers[i].wide; }
 int64_t emulation_launches() { return emulation::state().launches; }
 }
