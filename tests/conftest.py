@@ -9,9 +9,14 @@
     second on one core. ``changes`` are merged over the configuration as a child config would be, so
     ``tiny_config(tmp_path, model=dict(neck=dict(type='LSEFNeck')), train_cfg=dict(max_epochs=2))`` works.
     ``cfg.dump(path)`` gives a file for the command lines.
+``compiled``
+    The operators have their compiled bodies, built here if need be.
+``computed_by``
+    Both ways in turn: ``reference`` and ``compiled``.
 
 Nothing here imports an OpenMMLab package before a test asks for ``tiny_config``.
 """
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,3 +131,37 @@ def tiny_config(tiny_videos):
         return cfg
 
     return build
+
+
+@pytest.fixture(scope='session')
+def library(tmp_path_factory):
+    """The status of the loaded library."""
+    from lsef_plugins import ops
+    from lsef_plugins.ops import build
+    if os.environ.get('LSEF_OPS') == 'off':
+        pytest.skip('the compiled operators are switched off by LSEF_OPS=off')
+    if ops.status()['library'] is None:
+        try:
+            path = build.build(tmp_path_factory.mktemp('ops'))
+        except build.BuildError as error:
+            pytest.skip(f'the compiled operators cannot be built here: {error}')
+        ops.load(str(path))
+    status = ops.status()
+    assert status['library'], status['reason']
+    return status
+
+
+@pytest.fixture
+def compiled(library):
+    from lsef_plugins import ops
+    with ops.backend('compiled'):
+        yield library
+
+
+@pytest.fixture(params=['reference', 'compiled'])
+def computed_by(request):
+    from lsef_plugins import ops
+    if request.param == 'compiled':
+        request.getfixturevalue('library')
+    with ops.backend(request.param):
+        yield request.param

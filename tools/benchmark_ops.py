@@ -16,17 +16,21 @@ def main() -> None:
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--rounds', type=int, default=7, help='timings per way, of which the median is taken')
     parser.add_argument('--dtypes', nargs='+', default=['float32', 'bfloat16'])
-    parser.add_argument('--large', action='store_true', help=f'also {benchmark.LARGE}, 0.8 GB in bfloat16')
+    parser.add_argument('--large', action='store_true', help='0.8 GB of features instead of the usual shapes')
+    parser.add_argument('--keep-memory', action='store_true',
+                        help='freed memory stays with the process (glibc): without the page faults of usual runs')
     parser.add_argument('--shapes', nargs='+', help='instead of the usual ones, for example 8,512,8,7,7')
     parser.add_argument('--no-compile', action='store_true', help='leave torch.compile out')
     args = parser.parse_args()
     shapes = [tuple(map(int, text.split(','))) for text in args.shapes or ()] or list(benchmark.SHAPES)
+    cases = [(shape, getattr(torch, dtype)) for shape in shapes for dtype in args.dtypes]
     if args.large:
-        shapes.append(benchmark.LARGE)
+        cases = [(benchmark.LARGE[getattr(torch, dtype)], getattr(torch, dtype)) for dtype in args.dtypes]
+    if args.keep_memory:
+        benchmark.keep_memory()
     print(ops.status())
-    rows = [row for shape in shapes for dtype in args.dtypes for backward in (False, True)
-            for row in benchmark.measure(shape, getattr(torch, dtype), backward, args.device, args.rounds,
-                                         not args.no_compile)]
+    rows = [row for shape, dtype in cases for backward in (False, True)
+            for row in benchmark.measure(shape, dtype, backward, args.device, args.rounds, not args.no_compile)]
     print(benchmark.table(rows))
 
 

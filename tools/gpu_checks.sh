@@ -24,5 +24,7 @@ if command -v compute-sanitizer >/dev/null; then
         step "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 "$python" -m pytest -q tests/ops/test_cuda_device.py -k '49 and not 512'
     done
 fi
-step benchmark "$python" tools/benchmark_ops.py --device cuda --large
+step benchmark "$python" tools/benchmark_ops.py --device cuda
+step large "$python" tools/benchmark_ops.py --device cuda --large
+step neck "$python" tools/benchmark_neck.py --device cuda --compile
 exit $failed

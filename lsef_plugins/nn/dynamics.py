@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..functional.decomposition import apply_over_time, frame_keep
-from ..ops import group_shrink, low_rank_sparse, noise_scale, residual_scale, shrink
+from ..ops import group_shrink, low_rank_sparse, noise_scale, residual_scale, serves, shrink
 from ..ops.exporting import lower_median
 from ..ops.residual_scale import MAD_TO_SIGMA, SCALE_FLOOR_RATIO
 
@@ -23,6 +23,14 @@ class TransientPart(NamedTuple):
     scale: Tensor
     threshold: Tensor
     frame_threshold: Optional[Tensor] = None
+
+
+class Split(NamedTuple):
+    """``stable`` and transient ``part`` that one pass over ``x`` has found, given the frame gate."""
+    x: Tensor
+    frame_gate: Optional[Tensor]
+    stable: Tensor
+    part: TransientPart
 
 
 class DynamicDecouplingModule(nn.Module):
@@ -81,7 +89,12 @@ class DynamicDecouplingModule(nn.Module):
         theta = self.offset.weight
         return F.softplus(theta.to(torch.promote_types(theta.dtype, torch.float32)) + theta0).view(1, -1, 1, 1)
 
-    def forward(self, x: Tensor, stable: Tensor, frame_gate: Optional[Tensor] = None) -> TransientPart:
+    def forward(self, x: Tensor, stable: Tensor, frame_gate: Optional[Tensor] = None,
+                split: Optional[Split] = None) -> TransientPart:
+        """The transient part of ``x`` beside ``stable``; ``split``: what :meth:`split` found for just these tensors."""
+        # Another tensor (a hook has replaced it) has other parts.
+        if split is not None and split.x is x and split.stable is stable and split.frame_gate is frame_gate:
+            return split.part
         if x.shape != stable.shape:
             raise ValueError(
                 f'x {tuple(x.shape)} and stable {tuple(stable.shape)} must describe the same (b, c, t, n) grid. '
@@ -100,17 +113,26 @@ class DynamicDecouplingModule(nn.Module):
             transient, residual = transient * keep, residual * keep
         return TransientPart(transient, residual, scale, threshold, frame_threshold)
 
-    def split(self, x: Tensor, operator: Tensor, frame_gate: Optional[Tensor] = None) -> Tuple[Tensor, TransientPart]:
+    def splits(self, x: Tensor) -> bool:
+        """Whether :meth:`split` spares reads of ``x``: a compiled operator shrinks its elements."""
+        return self.group is None and serves(x, self.exponent)
+
+    def split(self, x: Tensor, operator: Tensor, frame_gate: Optional[Tensor] = None) -> Split:
         """The stable part ``operator x`` of ``x``, and what :meth:`forward` finds beside it, in two reads of ``x``."""
-        if self.group is not None:
-            stable = apply_over_time(operator, x)
-            return stable, self(x, stable, frame_gate)
         scale = residual_scale(x, operator)
         threshold = self._threshold(scale)
         keep = None if frame_gate is None or not self.gate_frames else 1 - frame_gate
         found = low_rank_sparse(x, operator, threshold, keep, exponent=self.exponent,
                                 outputs=('stable', 'transient', 'residual'))
-        return found.stable, TransientPart(found.transient, found.residual, scale, threshold)
+        return Split(x, frame_gate, found.stable, TransientPart(found.transient, found.residual, scale, threshold))
+
+    def without(self, x: Tensor, operator: Tensor) -> Tensor:
+        """``x`` without the transient beside ``operator x``, like ``x``; no frame is gated."""
+        if not self.splits(x):
+            return x - self.forward(x, apply_over_time(operator, x)).transient
+        threshold = self._threshold(residual_scale(x, operator))
+        return low_rank_sparse(x, operator, threshold, b=threshold.new_full((1, ), -1.0),
+                               exponent=self.exponent).merged
 
     def _threshold(self, scale: Tensor) -> Tensor:
         return self.kappa.to(scale.dtype) * scale

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..functional.multiscale import transient_maps
 from ..functional.temporal import base_bands, check_windows
 from .dynamics import TransientPart
+from .pointwise import PointwiseConv3d
 
 
 def default_hidden_channels(channels: int) -> int:
@@ -59,15 +60,15 @@ class ConsistencyIntegrationModule(nn.Module):
         if hidden < 1:
             raise ValueError(f'hidden_channels is the width of the merge and at least 1, got {hidden}.')
         scales = len(self.windows)
-        self.from_stable = nn.Conv3d(channels, hidden, 1) if stable else None
-        self.from_transient = nn.Conv3d(channels, hidden, 1, bias=not stable) if transient else None
-        self.from_magnitude = nn.Conv3d(channels, hidden, 1, bias=False) if transient else None
+        self.from_stable = PointwiseConv3d(channels, hidden) if stable else None
+        self.from_transient = PointwiseConv3d(channels, hidden, bias=not stable) if transient else None
+        self.from_magnitude = PointwiseConv3d(channels, hidden, bias=False) if transient else None
         inputs = scales * (int(stable) + 2 * int(transient))
-        self.gains = nn.Conv3d(inputs * hidden, hidden, 1, groups=hidden, bias=False)
+        self.gains = PointwiseConv3d(inputs * hidden, hidden, groups=hidden, bias=False)
         start = [1.0] * (scales * int(stable)) + [1.0 / scales] * (2 * scales * int(transient))
         with torch.no_grad():
             self.gains.weight.copy_(torch.tensor(start).view(1, -1, 1, 1, 1))
-        self.out = nn.Conv3d(hidden, channels, 1, bias=False)
+        self.out = PointwiseConv3d(hidden, channels, bias=False)
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor, stable: Optional[Tensor], parts: Optional[TransientPart],

@@ -1,17 +1,18 @@
 r"""LSEF: SEM, DDM and CIM as one module on feature maps ``(b, c, t, h, w)``."""
 import inspect
 import warnings
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
+from ..functional.decomposition import apply_over_time
 from ..functional.low_rank import safe_scale
 from ..functional.regularizers import rank_excess, reconstruction_energy, scale_consistency, transient_density
 from ..ops.exporting import is_traced, must_be_plain
-from .dynamics import DynamicDecouplingModule, TransientPart
+from .dynamics import DynamicDecouplingModule, Split, TransientPart
 from .integration import ConsistencyIntegrationModule
-from .stability import StabilityEncodingModule, StablePart
+from .stability import Look, StabilityEncodingModule, StablePart
 
 Switch = Union[bool, Mapping[str, Any]]
 ON_NONFINITE = ('auto', 'raise', 'isolate')
@@ -44,7 +45,7 @@ class LSEF(nn.Module):
         channels: number of feature channels.
         rank: largest rank of the stable part (handed to SEM).
         iterations: K of the alternation between SEM and DDM. 1 reads the features least; 2 to 5 recover better
-            when single elements, not whole frames, are corrupted.
+            when single elements, not whole frames, are corrupted. Hooks on ``sem`` and ``ddm`` see the last pass.
         sem, ddm, cim: True, or a dict of arguments of :class:`StabilityEncodingModule`,
             :class:`DynamicDecouplingModule` and :class:`ConsistencyIntegrationModule`; False switches the part off:
             without SEM there is no stable part and no frame gate, without DDM no transient part, without CIM the
@@ -168,17 +169,34 @@ class LSEF(nn.Module):
             return None, ddm(features, torch.zeros_like(features))
         if ddm is None:
             return sem(features), None
-        if self.iterations == 1 or sem.rank >= features.shape[2]:
-            operator, g, gate = sem.look(features)
-            stable, parts = ddm.split(features, operator, gate)
-            return StablePart(stable, operator, g, gate), parts
-        base = sem(features)
-        gate = base.frame_gate
-        for _ in range(self.iterations - 1):
-            # Not gated: a bad frame must leave the features too, or the plain low rank takes it back.
-            sparse = ddm(features, base.stable).transient
-            base = sem(features - sparse, robust=False)._replace(frame_gate=gate)
-        return base, ddm(features, base.stable, gate)
+        if self.iterations > 1 and sem.rank < features.shape[2]:
+            left, look = self._alternate(sem, ddm, features)
+            base = sem(left, look=look)
+            return base, ddm(features, base.stable, base.frame_gate)
+        if not ddm.splits(features):
+            base = sem(features)
+            return base, ddm(features, base.stable, base.frame_gate)
+        found: List[Split] = []
+
+        def product(operator: Tensor, gate: Tensor) -> Tensor:
+            found.append(ddm.split(features, operator, gate))
+            return found[0].stable
+
+        # One pass makes both parts; each module still hands out its own, so that hooks see what they always saw.
+        base = sem(features, product=product)
+        return base, ddm(features, base.stable, base.frame_gate, found[0])
+
+    def _alternate(self, sem: StabilityEncodingModule, ddm: DynamicDecouplingModule,
+                   features: Tensor) -> Tuple[Tensor, Look]:
+        """The features without their transients after K - 1 passes; SEM's look at them, with the first one's gate."""
+        operator, _, gate = sem.look(features)
+        # Not gated: a bad frame must leave the features too, or the plain low rank takes it back.
+        left = ddm.without(features, operator)
+        for _ in range(self.iterations - 2):
+            stable = apply_over_time(sem.look(left, robust=False)[0], left)
+            left = features - ddm.forward(features, stable).transient
+        operator, g, _ = sem.look(left, robust=False)
+        return left, (operator, g, gate)
 
     @staticmethod
     def _all_stable(features: Tensor) -> StablePart:

@@ -1,13 +1,17 @@
 r"""SEM: the stable, low-rank part of a clip (formula in :mod:`lsef_plugins.functional.decomposition`)."""
 import math
 import warnings
-from typing import NamedTuple, Optional, Tuple, Union
+from typing import Callable, NamedTuple, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
 from ..functional.decomposition import STARTS, apply_over_time, check_slow_basis, clip_gram, stable_operator
 from ..functional.low_rank import MODES
+
+# Operator, Gram matrix, frame gate; and what makes the stable part of the first and the last.
+Look = Tuple[Tensor, Tensor, Tensor]
+Product = Callable[[Tensor, Tensor], Tensor]
 
 
 class StablePart(NamedTuple):
@@ -69,13 +73,18 @@ class StabilityEncodingModule(nn.Module):
             frame_kappa=self.frame_kappa, bandwidth=self.bandwidth, start=self.start, slow_basis=self.slow_basis,
             judge_isolation=gates)
 
-    def forward(self, x: Tensor, robust: bool = True) -> StablePart:
-        operator, g, gate = self.look(x, robust)
+    def forward(self, x: Tensor, robust: bool = True, look: Optional[Look] = None,
+                product: Optional[Product] = None) -> StablePart:
+        """The stable part of ``x``; ``look``: what :meth:`look` found already, ``product``: how operator and frame gate
+        make the stable part, where one pass makes the transient beside it."""
+        operator, g, gate = self.look(x, robust) if look is None else look
+        if product is not None:
+            return StablePart(product(operator, gate), operator, g, gate)
         with torch.autocast(x.device.type, enabled=False):
             stable = x if self.rank >= x.shape[2] else apply_over_time(operator, x)
         return StablePart(stable, operator, g, gate)
 
-    def look(self, x: Tensor, robust: bool = True) -> Tuple[Tensor, Tensor, Tensor]:
+    def look(self, x: Tensor, robust: bool = True) -> Look:
         """Operator, Gram matrix and frame gate of :meth:`forward`, without the product."""
         if self.rank >= x.shape[2]:
             self._tell_rank(x.shape[2])

@@ -4,6 +4,8 @@ r"""What the fused pass gains: :math:`y = x + a\,Mx + b\operatorname{shrink}(x -
 the best we could do with PyTorch's own operators, ``compile`` is torch.compile of ``eager``, ``ops`` is
 :func:`lsef_plugins.ops.low_rank_sparse`. All ways are timed in turn, round after round, and compared by their medians.
 """
+import ctypes
+import itertools
 import time
 from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
@@ -14,15 +16,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .low_rank_sparse import low_rank_sparse
 
 SHAPES = ((8, 512, 8, 7, 7), (4, 2048, 8, 7, 7), (2, 256, 32, 14, 14))
-# Larger than any cache: 0.82 GB in bfloat16.
-LARGE = (64, 512, 16, 28, 28)
+# Larger than any cache: 0.82 GB.
+LARGE = {torch.float32: (32, 512, 16, 28, 28), torch.bfloat16: (64, 512, 16, 28, 28)}
 WAYS = ('copy', 'eager', 'tuned', 'compile', 'ops')
 Arguments = Tuple[Tensor, ...]
 
 
 class Row(NamedTuple):
     """One way on one shape: median ``seconds``, host ``microseconds`` of a call on next to nothing, operator ``calls``
-    (0: not looked into), ``saved`` and ``peak`` bytes as multiples of the features' (peak on a GPU only, else NaN)."""
+    (0: not looked into), ``saved`` and ``peak`` bytes as multiples of the features', beyond the arguments."""
     shape: Tuple[int, ...]
     dtype: torch.dtype
     backward: bool
@@ -99,19 +101,14 @@ def measure(shape: Sequence[int], dtype: torch.dtype, backward: bool, device: st
     times: Dict[str, List[float]] = {name: [] for name in todo}
     for step in range(rounds + 1):
         for name, way in todo.items():
-            seconds = _seconds(lambda: run(way, given), device)  # noqa: B023
+            seconds = seconds_of(lambda: run(way, given), device)  # noqa: B023
             if step:
                 times[name].append(seconds)
     for name, way in todo.items():
         run(way, tiny)
-        host = min(_seconds(lambda: _repeat(lambda: run(way, tiny), 20), 'cpu') for _ in range(5)) / 20  # noqa: B023
+        host = min(seconds_of(lambda: _repeat(lambda: run(way, tiny), 20), 'cpu') for _ in range(5)) / 20  # noqa: B023
         size = given[0].numel() * given[0].element_size()
-        peak = float('nan')
-        if device != 'cpu':
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            run(way, given)
-            peak = (torch.cuda.max_memory_allocated() - before) / size
+        peak = peak_bytes(lambda: run(way, given), device) / size  # noqa: B023
         # A compiled graph would have to be made anew to be looked into.
         calls = 0 if name == 'compile' else _calls(lambda: run(way, given))  # noqa: B023
         yield Row(tuple(shape), dtype, backward, name, sorted(times[name])[rounds // 2], 1e6 * host, calls,
@@ -123,7 +120,7 @@ def _repeat(work: Callable[[], object], times: int) -> None:
         work()
 
 
-def _seconds(work: Callable[[], object], device: str) -> float:
+def seconds_of(work: Callable[[], object], device: str) -> float:
     """CPU time on a CPU, which other processes disturb less than the clock's; events on a GPU."""
     if device == 'cpu':
         start = time.process_time()
@@ -136,6 +133,29 @@ def _seconds(work: Callable[[], object], device: str) -> float:
     end.record()
     torch.cuda.synchronize()
     return begin.elapsed_time(end) / 1e3
+
+
+def keep_memory() -> None:
+    """Freed memory stays with the process (glibc; no effect elsewhere). Asked for anew at each step, the system's pages
+    cost up to half of its time, now more and now less."""
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    if mallopt is not None:
+        mmap_max, trim_threshold, top_pad = -4, -1, -2      # their names in malloc.h begin with M_
+        for parameter, value in ((mmap_max, 0), (trim_threshold, 2 ** 31 - 1), (top_pad, 2 ** 28)):
+            mallopt(parameter, value)
+
+
+def peak_bytes(work: Callable[[], object], device: str) -> int:
+    """The most memory for tensors that ``work`` holds at a time, beyond what was there."""
+    if device != 'cpu':
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        work()
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == '[memory]']
+    return max(itertools.accumulate((e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())), initial=0))
 
 
 class _Counting(TorchDispatchMode):
@@ -176,7 +196,7 @@ def _saved(way: Callable[..., Tensor], given: Arguments) -> int:
 def table(rows: Sequence[Row]) -> str:
     """Markdown: per shape the time of ``ops`` and how many times longer the other ways take."""
     heads = ('features', 'dtype', 'pass', 'ops', 'copy bandwidth', 'eager', 'tuned', 'compile', 'host us (eager)',
-             'calls (eager)', 'saved (eager)')
+             'calls (eager)', 'saved (eager)', 'peak (eager, compile)')
     lines = ['| ' + ' | '.join(heads) + ' |', '|---' * len(heads) + '|']
     cases: Dict[tuple, Dict[str, Row]] = {}
     for row in rows:
@@ -190,6 +210,8 @@ def table(rows: Sequence[Row]) -> str:
         cells = (shape, str(dtype).replace('torch.', ''), 'forward + backward' if backward else 'forward',
                  f'{1e3 * ours.seconds:.2f} ms', f'{100 * found["copy"].seconds / ours.seconds:.0f} %', ratio('eager'),
                  ratio('tuned'), ratio('compile'), f'{ours.microseconds:.0f} ({found["eager"].microseconds:.0f})',
-                 f'{ours.calls} ({found["eager"].calls})', f'{ours.saved:.1f} X ({found["eager"].saved:.1f} X)')
+                 f'{ours.calls} ({found["eager"].calls})', f'{ours.saved:.1f} X ({found["eager"].saved:.1f} X)',
+                 f'{ours.peak:.1f} X ({found["eager"].peak:.1f}'
+                 + (f', {found["compile"].peak:.1f}' if 'compile' in found else '') + ' X)')
         lines.append('| ' + ' | '.join(map(str, cells)) + ' |')
     return '\n'.join(lines)

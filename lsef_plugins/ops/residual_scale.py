@@ -47,6 +47,11 @@ def noise_scale(r: Tensor, x: Tensor) -> Tensor:
     is that of evenly spaced positions (all frames of each), about 2 % from the exact one.
     """
     frames, positions = r.shape[-2:]
+    if serves(r):
+        # As sums of squares, without a map of squares.
+        floor = torch.linalg.vector_norm(x, dim=(-2, -1), dtype=sums_dtype(x)) / max(frames * positions, 1) ** 0.5
+        spread = torch.ops.lsef.residual_scale(r, None, MEDIAN_SAMPLE, MAD_TO_SIGMA, 0.0)
+        return torch.maximum(spread, SCALE_FLOOR_RATIO * floor)[..., None, None].to(r.dtype)
     stride = max(1, math.ceil(frames * positions / MEDIAN_SAMPLE))
     floor = SCALE_FLOOR_RATIO * x.square().mean((-2, -1)).sqrt()
     if frames * positions == 0:

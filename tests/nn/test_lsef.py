@@ -203,6 +203,7 @@ def test_without_sem_and_ddm_the_time_scales_of_the_features_themselves_are_merg
 @pytest.mark.parametrize('name', OPTIONS)
 def test_reversing_time_reverses_everything(name):
     x = clip(bad=2)
+    torch.manual_seed(0)    # some starts of 'transient alone' say less than 0.05
     lsef = randomised(LSEF(C, **OPTIONS[name]))
     torch.testing.assert_close(lsef(x.flip(2)).flip(2), lsef(x), rtol=0, atol=1e-4)
     assert (lsef(x) - x).abs().max() > 0.05
@@ -636,3 +637,61 @@ def test_the_input_is_left_alone_whatever_its_strides():
     strided = x.permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3)
     assert not strided.is_contiguous()
     torch.testing.assert_close(lsef(strided), y, rtol=0, atol=1e-5)
+
+
+# ---- hooks -------------------------------------------------------------------------------------------------------
+
+SEPARATING = sorted(set(OPTIONS) - {'cim alone'})
+
+
+@pytest.mark.parametrize('name', SEPARATING)
+def test_a_hook_sees_the_parts_that_are_handed_on_once_in_every_configuration(computed_by, name):
+    x, seen = clip(bad=3), []
+    lsef = LSEF(C, **OPTIONS[name])
+    for module in (lsef.sem, lsef.ddm):
+        if module is not None:
+            module.register_forward_hook(lambda module, args, part: seen.append(part))
+    parts = lsef.decompose(x)
+    assert [type(part).__name__ for part in seen] == ['StablePart'] * (lsef.sem is not None) + \
+        ['TransientPart'] * (lsef.ddm is not None)
+    for part in seen:
+        known = dict(stable=parts.stable.flatten(3), transient=parts.transient.flatten(3), operator=parts.operator,
+                     gram=parts.gram, frame_gate=parts.frame_gate, scale=parts.scale[..., None, None],
+                     threshold=parts.threshold[..., None, None])
+        for field in set(known) & set(part._fields):
+            assert torch.equal(getattr(part, field), known[field]), field
+    if lsef.ddm is not None and lsef.sem is not None:
+        keep = (1 - parts.frame_gate).float()[:, None, :, None]
+        torch.testing.assert_close(seen[1].residual, (x.flatten(3) - seen[0].stable) * keep, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize('iterations', [1, 3])
+def test_what_a_hook_changes_counts(computed_by, iterations):
+    """A stable part without the last position's: DDM then finds the deviations from that."""
+    x = clip(bad=3)
+    lsef = LSEF(C, iterations=iterations)
+    untouched = lsef.decompose(x)
+
+    def without_the_last_position(module, args, part):
+        return part._replace(stable=torch.cat((part.stable[..., :-1], 0 * part.stable[..., -1:]), -1))
+
+    lsef.sem.register_forward_hook(without_the_last_position)
+    parts = lsef.decompose(x)
+    stable = parts.stable.flatten(3)
+    assert stable[..., -1].abs().max() == 0 and torch.equal(stable[..., :-1], untouched.stable.flatten(3)[..., :-1])
+    expected = lsef.ddm(x.flatten(3), stable, parts.frame_gate)
+    assert torch.equal(parts.transient.flatten(3), expected.transient)
+    assert not torch.equal(parts.transient, untouched.transient)
+
+
+@pytest.mark.parametrize('name', ['default', 'accurate'])
+def test_the_compiled_operators_separate_as_the_formulas_do(compiled, name):
+    x, found = clip(bad=3), []
+    for backend in ('reference', 'compiled'):
+        with ops.backend(backend):
+            lsef, z = LSEF(C, **OPTIONS[name]), x.clone().requires_grad_()
+            parts = lsef.decompose(z)
+            loss = parts.stable.square().sum() + (parts.transient * torch.linspace(-1, 1, 8)[:, None, None]).sum()
+            found.append((*(p.detach() for p in parts), *torch.autograd.grad(loss, (z, lsef.ddm.offset.weight))))
+    for ours, theirs in zip(*found):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-// CPU kernels. A task takes one (n, c) after the other and of it a tile of up to 128 columns with all T frames, small
+// CPU kernels. A task takes one (n, c) after the other and of it a tile of up to 208 columns with all T frames, small
 // enough to stay in the nearest caches: whatever the formula, features are read once and results written once.
 // One source is compiled for three instruction sets (target_clones), the running CPU chooses: no -march=native.
 // Sums run over fixed pieces of the data in a fixed order: results do not depend on the number of threads by a bit.
@@ -20,7 +20,7 @@
 namespace lsef {
 namespace {
 
-constexpr int kTile = 128;      // columns of a tile
+constexpr int kTile = 208;      // columns of a tile: a map of 14 x 14 is one, read as it lies in memory
 constexpr int kMaxT = LSEF_CPU_MAX_FRAMES;
 constexpr int kChunk = 32;      // channels whose matrix gradients are summed before they are written
 
@@ -60,25 +60,37 @@ LSEF_INLINE void narrow(float v, f16* o) {
   o->bits = uint16_t(sign | (m >= (143u << 23) ? beyond : m < (113u << 23) ? subnormal : normal));
 }
 
-// Moves one row of w elements between a tensor and a tile.
+// Moves `rows` rows of w elements between a tensor, whose rows are `stride` apart and its elements `step`, and a tile.
 template <class A> struct Port {
-  void (*load)(const void* from, int64_t step, int w, A* to);
-  void (*store)(const A* from, int64_t step, int w, void* to);
+  void (*load)(const void* from, int64_t stride, int64_t step, int rows, int w, A* to);
+  void (*store)(const A* from, int64_t stride, int64_t step, int rows, int w, void* to);
   int64_t bytes;
 };
-template <class E, class A> LSEF_INLINE void load_row(const void* from, int64_t step, int w, A* __restrict to) {
-  const E* __restrict e = static_cast<const E*>(from);
-  if (step == 1) for (int i = 0; i < w; ++i) to[i] = widen(e[i]);
-  else for (int i = 0; i < w; ++i) to[i] = widen(e[i * step]);
+template <class E, class A>
+LSEF_INLINE void load_rows(const void* from, int64_t stride, int64_t step, int rows, int w, A* tile) {
+  for (int t = 0; t < rows; ++t) {
+    const E* __restrict e = static_cast<const E*>(from) + t * stride;
+    A* __restrict to = tile + t * kTile;
+    if (step == 1) for (int i = 0; i < w; ++i) to[i] = widen(e[i]);
+    else for (int i = 0; i < w; ++i) to[i] = widen(e[i * step]);
+  }
 }
-template <class E, class A> LSEF_INLINE void store_row(const A* __restrict from, int64_t step, int w, void* to) {
-  E* __restrict e = static_cast<E*>(to);
-  if (step == 1) for (int i = 0; i < w; ++i) narrow(from[i], e + i);
-  else for (int i = 0; i < w; ++i) narrow(from[i], e + i * step);
+template <class E, class A>
+LSEF_INLINE void store_rows(const A* tile, int64_t stride, int64_t step, int rows, int w, void* to) {
+  for (int t = 0; t < rows; ++t) {
+    const A* __restrict from = tile + t * kTile;
+    E* __restrict e = static_cast<E*>(to) + t * stride;
+    if (step == 1) for (int i = 0; i < w; ++i) narrow(from[i], e + i);
+    else for (int i = 0; i < w; ++i) narrow(from[i], e + i * step);
+  }
 }
-#define LSEF_PORT(E, A)                                                                                          \
-  LSEF_CLONES void load_##E(const void* f, int64_t step, int w, A* to) { load_row<E, A>(f, step, w, to); }       \
-  LSEF_CLONES void store_##E(const A* f, int64_t step, int w, void* to) { store_row<E, A>(f, step, w, to); }
+#define LSEF_PORT(E, A)                                                                                     \
+  LSEF_CLONES void load_##E(const void* from, int64_t stride, int64_t step, int rows, int w, A* to) {       \
+    load_rows<E, A>(from, stride, step, rows, w, to);                                                       \
+  }                                                                                                         \
+  LSEF_CLONES void store_##E(const A* from, int64_t stride, int64_t step, int rows, int w, void* to) {      \
+    store_rows<E, A>(from, stride, step, rows, w, to);                                                      \
+  }
 LSEF_PORT(float, float)
 LSEF_PORT(double, double)
 LSEF_PORT(bf16, float)
@@ -107,18 +119,21 @@ LSEF_INLINE char* at(const lsef_view& v, int64_t bytes, int64_t n, int64_t c, in
 template <class A>
 LSEF_INLINE void load_tile(const Port<A>& port, const lsef_view& v, int64_t n, int64_t c, const Tile& tile, int T,
                            int frames, A* rows, int64_t every = 1) {
-  for (int t = 0; t < frames; ++t) {
-    A* row = rows + t * kTile;
-    const int w = t < T && v.data ? tile.w : 0;
-    if (w) port.load(at(v, port.bytes, n, c, t, tile.first * every), v.p * every, w, row);
-    for (int i = w; i < tile.padded; ++i) row[i] = A(0);
-  }
+  const int there = v.data ? T : 0;
+  if (there) port.load(at(v, port.bytes, n, c, 0, tile.first * every), v.t, v.p * every, T, tile.w, rows);
+  for (int t = 0; t < frames; ++t)
+    for (int i = t < there ? tile.w : 0; i < tile.padded; ++i) rows[t * kTile + i] = A(0);
 }
 template <class A>
 LSEF_INLINE void store_tile(const Port<A>& port, const lsef_view& v, int64_t n, int64_t c, const Tile& tile, int T,
                             const A* rows) {
-  if (!v.data) return;
-  for (int t = 0; t < T; ++t) port.store(rows + t * kTile, v.p, tile.w, at(v, port.bytes, n, c, t, tile.first));
+  if (v.data) port.store(rows, v.t, v.p, T, tile.w, at(v, port.bytes, n, c, 0, tile.first));
+}
+// Asks for a tile that is loaded later, if it lies in one piece: the arithmetic then hides the wait.
+LSEF_INLINE void fetch(const lsef_view& v, int64_t bytes, const lsef_size& size, int64_t row, const Tile& tile) {
+  if (row >= size.n * size.c || v.p != 1 || v.t != size.p || tile.w != size.p) return;
+  const char* from = at(v, bytes, row / size.c, row % size.c, 0, 0);
+  for (int64_t i = 0; i < size.t * size.p * bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
 }
 template <class A> LSEF_INLINE Vector<A>& lanes(A* rows, int t, int i) {
   return *reinterpret_cast<Vector<A>*>(rows + t * kTile + i);
@@ -134,24 +149,38 @@ template <class A> LSEF_INLINE A entry(const void* data, int64_t i, A otherwise)
 }
 LSEF_INLINE int padded_frames(int T) { return (T + 3) / 4 * 4; }
 
-// The T x T matrix of clip n, or its transpose, with rows and columns filled up to a multiple of four.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(LSEF_ONE_INSTRUCTION_SET)
+const bool kManyRegisters = (__builtin_cpu_init(), __builtin_cpu_supports("avx512f"));
+#elif defined(__x86_64__) && !defined(__AVX512F__)
+constexpr bool kManyRegisters = false;
+#else
+constexpr bool kManyRegisters = true;
+#endif
+
+// The T x T matrix of clip n, or its transpose, with rows and columns filled up to a multiple of four; four rows at a
+// time, column after column.
 template <class A> LSEF_INLINE void load_matrix(const void* data, int64_t n, int T, bool transpose, A* out) {
   const A* m = static_cast<const A*>(data) + n * T * T;
   const int P = padded_frames(T);
   for (int t = 0; t < P; ++t)
-    for (int u = 0; u < P; ++u) out[t * P + u] = t < T && u < T ? (transpose ? m[u * T + t] : m[t * T + u]) : A(0);
+    for (int u = 0; u < P; ++u) out[t / 4 * 4 * P + u * 4 + t % 4] = t < T && u < T ? (transpose ? m[u * T + t] : m[t * T + u]) : A(0);
 }
 
-// out = M in, or out += M in: blocks of 4 frames x 2 vectors stay in registers.
+// out = M in, or out += M in: blocks of 4 frames x `Block` vectors stay in registers. `m` points at the block's four
+// rows of M (load_matrix).
 template <bool Add, int Block, class A>
-LSEF_INLINE void multiply_block(const A* m, int P, int T, A* in, A* out, int t, int i) {
+LSEF_INLINE void multiply_block(const A* m, int T, A* in, A* out, int t, int i) {
   constexpr int L = kLanes<A>;
   Vector<A> sum[4 * Block] = {};
   for (int u = 0; u < T; ++u) {
+    Vector<A> x[Block];
+    LSEF_UNROLL
+    for (int b = 0; b < Block; ++b) x[b] = lanes<A>(in, u, i + b * L);
     LSEF_UNROLL
     for (int j = 0; j < 4; ++j) {
+      const Vector<A> v = all<A>(m[4 * u + j]);
       LSEF_UNROLL
-      for (int b = 0; b < Block; ++b) sum[j * Block + b] += m[(t + j) * P + u] * lanes<A>(in, u, i + b * L);
+      for (int b = 0; b < Block; ++b) sum[j * Block + b] += v * x[b];
     }
   }
   LSEF_UNROLL
@@ -164,11 +193,17 @@ LSEF_INLINE void multiply_block(const A* m, int P, int T, A* in, A* out, int t, 
   }
 }
 template <bool Add, class A> LSEF_INLINE void multiply(const A* m, int T, A* in, int padded, A* out) {
+  constexpr int L = kLanes<A>;
   const int P = padded_frames(T);
-  for (int t = 0; t < P; t += 4) {
-    int i = 0;
-    for (; i + 2 * kLanes<A> <= padded; i += 2 * kLanes<A>) multiply_block<Add, 2>(m, P, T, in, out, t, i);
-    for (; i < padded; i += kLanes<A>) multiply_block<Add, 1>(m, P, T, in, out, t, i);
+  for (int t = 0; t < P; t += 4, m += 4 * P) {
+    int i = 0, left = padded / L;
+    // 16 registers hold the sums of one vector of 64 bytes, 32 those of four.
+    if (!kManyRegisters) for (; left; --left, i += L) multiply_block<Add, 1>(m, T, in, out, t, i);
+    // One vector alone would wait for its own sums: 5 are taken as 3 + 2.
+    for (; left > 5 || left == 4; left -= 4, i += 4 * L) multiply_block<Add, 4>(m, T, in, out, t, i);
+    if (left == 5 || left == 3) multiply_block<Add, 3>(m, T, in, out, t, i), left -= 3, i += 3 * L;
+    if (left == 2) multiply_block<Add, 2>(m, T, in, out, t, i);
+    if (left == 1) multiply_block<Add, 1>(m, T, in, out, t, i);
   }
 }
 
@@ -235,6 +270,7 @@ LSEF_INLINE void low_rank_sparse_rows(const lsef_low_rank_sparse& k, int64_t beg
     for (int64_t first = 0; first < k.size.p; first += kTile) {
       const Tile tile = tile_at<A>(first, k.size.p);
       load_tile<A>(port, k.x, n, c, tile, T, T, x);
+      fetch(k.x, port.bytes, k.size, row + 1, tile);
       multiply<false, A>(m, T, x, tile.padded, l);
       for (int t = 0; t < T; ++t) {
         const Vector<A> keep = all<A>(entry<A>(k.keep, n * T + t, 1));
@@ -242,8 +278,8 @@ LSEF_INLINE void low_rank_sparse_rows(const lsef_low_rank_sparse& k, int64_t beg
           const Parts<Vector<A>> parts =
               take_apart<Sums>(lanes<A>(x, t, i), lanes<A>(l, t, i), keep, gates, p, one, sums);
           lanes<A>(x, t, i) = parts.y;
-          lanes<A>(s, t, i) = parts.s;
-          lanes<A>(r, t, i) = parts.r;
+          if (k.s.data) lanes<A>(s, t, i) = parts.s;
+          if (k.r.data) lanes<A>(r, t, i) = parts.r;
         }
       }
       store_tile<A>(port, k.y, n, c, tile, T, x);
@@ -268,6 +304,7 @@ LSEF_INLINE void low_rank_sparse_back(const lsef_low_rank_sparse& k, int64_t n, 
   alignas(64) Vector<A> outer[kMaxT * kMaxT];
   Vector<A> to_keep[kMaxT] = {};
   memset(outer, 0, sizeof(Vector<A>) * P * P);
+  for (int t = T; t < P; ++t) memset(to_l + t * kTile, 0, sizeof(A) * kTile);
   load_matrix<A>(k.matrix, n, T, false, m);
   load_matrix<A>(k.matrix, n, T, true, transposed);
   for (int64_t c = c0; c < c1; ++c) {
@@ -279,16 +316,20 @@ LSEF_INLINE void low_rank_sparse_back(const lsef_low_rank_sparse& k, int64_t n, 
     for (int64_t first = 0; first < k.size.p; first += kTile) {
       const Tile tile = tile_at<A>(first, k.size.p);
       load_tile<A>(port, k.x, n, c, tile, T, P, x);
-      load_tile<A>(port, k.y, n, c, tile, T, P, to_y);
-      load_tile<A>(port, k.l, n, c, tile, T, P, to_l);
-      load_tile<A>(port, k.s, n, c, tile, T, P, to_s);
-      load_tile<A>(port, k.r, n, c, tile, T, P, to_r);
+      load_tile<A>(port, k.y, n, c, tile, T, T, to_y);
+      if (k.l.data) load_tile<A>(port, k.l, n, c, tile, T, T, to_l);
+      if (k.s.data) load_tile<A>(port, k.s, n, c, tile, T, T, to_s);
+      if (k.r.data) load_tile<A>(port, k.r, n, c, tile, T, T, to_r);
+      fetch(k.x, port.bytes, k.size, row + 1, tile);
+      if (k.y.data) fetch(k.y, port.bytes, k.size, row + 1, tile);
       multiply<false, A>(m, T, x, tile.padded, l);
       for (int t = 0; t < T; ++t) {
         const Vector<A> keep = all<A>(entry<A>(k.keep, n * T + t, 1));
         for (int i = 0; i < tile.padded; i += kLanes<A>) {
-          const PartGradients<Vector<A>> up = {lanes<A>(to_y, t, i), lanes<A>(to_l, t, i), lanes<A>(to_s, t, i),
-                                               lanes<A>(to_r, t, i)};
+          const Vector<A> none = {};
+          const PartGradients<Vector<A>> up = {
+              lanes<A>(to_y, t, i), k.l.data ? lanes<A>(to_l, t, i) : none, k.s.data ? lanes<A>(to_s, t, i) : none,
+              k.r.data ? lanes<A>(to_r, t, i) : none};
           const InputGradients<Vector<A>> down = put_back<Sums>(lanes<A>(x, t, i), lanes<A>(l, t, i), keep, up, sums,
                                                                 gates, p, k.revival > 0, one, gate_gradients);
           lanes<A>(to_y, t, i) = down.x;

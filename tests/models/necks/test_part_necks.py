@@ -57,7 +57,7 @@ def test_at_the_start_every_size_of_map_passes_bit_for_bit_and_an_awake_neck_cha
 def test_every_parameter_is_in_a_leaf_that_optimizers_know_and_learns_within_two_steps(name):
     neck = build(name)
     leaves = [module for module in neck.modules() if next(module.parameters(recurse=False), None) is not None]
-    assert leaves and all(type(leaf) in (nn.Conv3d, nn.Linear, nn.GroupNorm) for leaf in leaves)
+    assert leaves and all(isinstance(leaf, (nn.Conv3d, nn.Linear, nn.GroupNorm)) for leaf in leaves)
     x, goal = clip(), clip(seed=1)
     optimizer, moved = torch.optim.SGD(neck.parameters(), lr=0.1), set()
     for _ in range(2):
