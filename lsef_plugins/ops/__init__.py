@@ -10,11 +10,12 @@ from .low_rank_sparse import LowRankSparse, low_rank_sparse
 from .residual_scale import noise_scale, residual_scale
 from .scale_shrink import moving_average, scale_shrink
 from .shrinkage import group_shrink, group_soft_threshold, shrink, soft_threshold
+from .symmetric_eigh import symmetric_eigh
 
 __all__ = [
     'LowRankSparse', 'backend', 'gram', 'group_shrink', 'group_soft_threshold', 'load', 'low_rank_sparse',
     'moving_average', 'noise_scale', 'plain_operations', 'residual_scale', 'scale_shrink', 'serves', 'shrink',
-    'soft_threshold', 'status',
+    'soft_threshold', 'status', 'symmetric_eigh',
 ]
 
 load()

@@ -73,6 +73,30 @@ def test_a_graph_replays_on_another_stream():
     assert torch.equal(captured, expected)
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, F64], ids=str)
+@pytest.mark.parametrize('t', [1, 2, 3, 7, 8, 16, 31, 32])
+def test_eigenvalues_without_a_word_to_the_host(t, dtype):
+    """Graded, repeated and ordinary spectra; captured by a CUDA graph, which no synchronisation survives."""
+    generator = torch.Generator().manual_seed(0)
+    q = torch.linalg.qr(torch.randn(300, t, t, generator=generator, dtype=F64))[0]
+    truth = torch.stack([torch.logspace(-12, 0, t, dtype=F64), torch.arange(t, dtype=F64) % 2 + 1,
+                         torch.rand(t, generator=generator, dtype=F64)]).repeat(100, 1)
+    a = q * truth[:, None] @ q.mT
+    a = ((a + a.mT) / 2).to(dtype).cuda()
+    graph = torch.cuda.CUDAGraph()
+    ops.symmetric_eigh(a)
+    with torch.cuda.graph(graph):
+        values, vectors = ops.symmetric_eigh(a)
+    graph.replay()
+    unit, v = 16 * torch.finfo(dtype).eps * (1 + t / 8), vectors.double()
+    assert (values.cpu() - truth.sort(-1).values).abs().max() <= 2 * unit
+    assert (a.double() @ v - v * values.double()[:, None]).abs().max() <= 2 * unit
+    assert (v.mT @ v - torch.eye(t, dtype=F64, device='cuda')).abs().max() <= unit
+    a[7, t - 1, 0] = float('nan')
+    broken, _ = ops.symmetric_eigh(a)
+    assert broken[7].isnan().all() and torch.equal(broken[8:], values[8:])
+
+
 def test_devices_are_not_mixed():
     x, operator, tau, *_ = problem((2, 3, 8, 5), torch.float32)
     with pytest.raises(RuntimeError, match='must lie on the device of the features'):

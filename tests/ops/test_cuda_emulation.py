@@ -61,6 +61,10 @@ class ScaleShrink(ctypes.Structure):
                 *views('to_r'), *pointers('to_tau')]
 
 
+class Eigh(ctypes.Structure):
+    _fields_ = [('dtype', INT), ('n', LONG), ('t', LONG), *pointers('matrix', 'values', 'vectors')]
+
+
 def view(x):
     return View(x.data_ptr(), *x.stride())
 
@@ -72,17 +76,26 @@ class Emulation:
         self.library = library
         library.lsef_cuda_part_bytes.restype = library.emulation_launches.restype = LONG
 
-    def run(self, name, job, tensors, order=0):
+    def begin(self, tensors, order):
         self.library.emulation_begin(order)
         for x in tensors:
             storage = x.untyped_storage()
             self.library.emulation_buffer(POINTER(x.data_ptr()), LONG(storage.nbytes() // x.element_size()),
                                           LONG(x.element_size()))
+
+    def run(self, name, job, tensors, order=0):
+        self.begin(tensors, order)
         # NaN, so that a part nobody has written shows.
         parts = torch.full((max(1, self.library.lsef_cuda_part_bytes(ctypes.byref(job.size)) // 8), ), math.nan,
                            dtype=F64)
         code = getattr(self.library, f'lsef_cuda_{name}')(ctypes.byref(job), POINTER(parts.data_ptr()), None)
         assert code == 0
+        return self.library.emulation_launches()
+
+    def run_small(self, name, job, tensors, order=0):
+        """The same for an entry point that needs no memory for parts."""
+        self.begin(tensors, order)
+        assert getattr(self.library, f'lsef_cuda_{name}')(ctypes.byref(job), None) == 0
         return self.library.emulation_launches()
 
     def counts(self, place):
@@ -295,6 +308,61 @@ def test_the_noise_scale_is_its_formula_and_reads_once(emulation, size, sample, 
         x[0, 0, 0, 0] = math.nan
         emulation.run('residual_scale', job, [x], order)
         assert found[0, 0].isnan() and found.isnan().sum() == 1
+
+
+# ---- symmetric_eigh ----------------------------------------------------------------------------------------------
+
+def symmetric(t, dtype=F64, n=4, seed=0):
+    """Gram matrices of noise, one of rank 1, a graded spectrum 1e-12 .. 1, one of two eigenvalues."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, t, t + 3, generator=generator, dtype=F64)
+    a, q = x @ x.mT, torch.linalg.qr(x[..., :t])[0]
+    a[1] = 3 * x[1, :, :1] @ x[1, :, :1].mT
+    a[2] = q[2] * 10 ** torch.linspace(-12, 0, t, dtype=F64) @ q[2].mT
+    a[3] = q[3] * (torch.arange(t, dtype=F64) % 2 + 1) @ q[3].mT
+    return ((a + a.mT) / 2).to(dtype).contiguous()
+
+
+def eigh(emulation, a, order=0):
+    values, vectors = blank(a, *a.shape[:2]), blank(a)
+    job = Eigh(CODES[a.dtype], *a.shape[:2], a.data_ptr(), values.data_ptr(), vectors.data_ptr())
+    assert emulation.run_small('eigh', job, [a, values, vectors], order) == 1
+    return values, vectors
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, F64], ids=str)
+@pytest.mark.parametrize('t', [1, 2, 3, 4, 7, 8, 15, 16, 31, 32])
+def test_eigh_reads_a_triangle_and_is_as_good_as_rounding(emulation, t, dtype):
+    a = symmetric(t, dtype)
+    values, vectors = eigh(emulation, a.tril())
+    assert emulation.counts(0) == (int(t == 1), 1, 0, 0)
+    assert [emulation.counts(i) for i in (1, 2)] == [(0, 0, 1, 1)] * 2
+    unit, largest = torch.finfo(dtype).eps, torch.linalg.matrix_norm(a.double(), 2)
+    expected, v = torch.linalg.eigvalsh(a.double()), vectors.double()
+    assert ((values - expected).abs().amax(1) <= 16 * unit * largest).all()
+    assert ((a.double() @ v - v * values.double()[:, None]).abs().amax((1, 2)) <= 32 * unit * largest).all()
+    assert ((v.mT @ v - torch.eye(t, dtype=F64)).abs() <= 16 * unit).all()
+    assert (values.diff(dim=1) >= 0).all()
+
+
+def test_eigh_does_not_know_the_order_of_threads_nor_its_neighbours(emulation):
+    for t in (7, 8, 32):
+        a = symmetric(t)
+        first = eigh(emulation, a)
+        for order in (1, 2):
+            assert all(torch.equal(f, e) for f, e in zip(eigh(emulation, a, order), first))
+        a[0, 0, 0], a[2] = math.nan, math.inf
+        values, vectors = eigh(emulation, a)
+        assert values[[0, 2]].isnan().all() and vectors[[0, 2]].isnan().all()
+        assert torch.equal(values[[1, 3]], first[0][[1, 3]]) and torch.equal(vectors[[1, 3]], first[1][[1, 3]])
+
+
+def test_eigh_of_what_is_diagonal_already(emulation):
+    a = torch.stack([torch.zeros(5, 5), torch.eye(5), torch.diag(torch.tensor([3.0, -1.0, 2.0, 1e-30, 1e30]))]).to(F64)
+    values, vectors = eigh(emulation, a)
+    assert torch.equal(values, a.diagonal(dim1=1, dim2=2).sort(-1).values)
+    assert torch.equal(vectors[:2], torch.eye(5, dtype=F64).expand(2, 5, 5))
+    assert emulation.library.lsef_cuda_eigh(ctypes.byref(Eigh(1, 1, 33)), None) == -1
 
 
 def test_too_many_frames_are_refused(emulation):

@@ -121,6 +121,26 @@ void run(const Tensor& x, const Job& job, int (*cpu)(const Job*, lsef_parallel),
 #define LSEF_RUN(name, x, job, sums) run(x, job, lsef_cpu_##name, {}, sums)
 #endif
 
+// The same for jobs that need no memory beside their tensors.
+template <class Job>
+void run_small(const Tensor& x, const Job& job, int (*cpu)(const Job*, lsef_parallel), int (*cuda)(const Job*, void*)) {
+  if (!x.is_cuda()) return check(cpu(&job, parallel));
+#ifdef LSEF_WITH_CUDA
+  const torch::stable::accelerator::DeviceGuard guard(x.get_device_index());
+  const int code = cuda(&job, current_stream(x.get_device_index()));
+  if (code > 0) STD_TORCH_CHECK(false, "lsef: CUDA kernel: ", lsef_cuda_error(code));
+  check(code);
+#else
+  (void)cuda;
+  STD_TORCH_CHECK(false, "lsef: the library was built without CUDA");
+#endif
+}
+#ifdef LSEF_WITH_CUDA
+#define LSEF_RUN_SMALL(name, x, job) run_small(x, job, lsef_cpu_##name, lsef_cuda_##name)
+#else
+#define LSEF_RUN_SMALL(name, x, job) run_small(x, job, lsef_cpu_##name, {})
+#endif
+
 lsef_low_rank_sparse describe(const Tensor& x, const Tensor& matrix, const Tensor& tau, const Maybe& keep,
                               const Maybe& a, const Maybe& b, double exponent) {
   const lsef_size z = size_of(x);
@@ -286,6 +306,23 @@ std::tuple<Tensor, Tensor> scale_shrink_backward(const Maybe& to_s, const Maybe&
   return {to_r, to_tau};
 }
 
+std::tuple<Tensor, Tensor> symmetric_eigh(const Tensor& a) {
+  const ScalarType type = a.scalar_type();
+  STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double,
+                  "lsef: symmetric_eigh takes float32 and float64 matrices");
+  STD_TORCH_CHECK(a.dim() == 3 && a.size(1) == a.size(2), "lsef: symmetric_eigh takes square matrices (n, t, t)");
+  lsef_eigh k{};
+  k.dtype = code_of(type);
+  k.n = a.size(0);
+  k.t = a.size(1);
+  k.matrix = plain(a, a, {k.n, k.t, k.t}, type, "matrices");
+  Tensor values = empty(a, {k.n, k.t}, type), vectors = empty(a, {k.n, k.t, k.t}, type);
+  k.values = values.mutable_data_ptr();
+  k.vectors = vectors.mutable_data_ptr();
+  LSEF_RUN_SMALL(eigh, a, k);
+  return {values, vectors};
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY(lsef, m) {
@@ -300,6 +337,7 @@ STABLE_TORCH_LIBRARY(lsef, m) {
         "bool with_magnitude) -> (Tensor, Tensor)");
   m.def("scale_shrink_backward(Tensor? to_s, Tensor? to_m, Tensor r, Tensor tau, Tensor? limit, int[] windows, "
         "float exponent, float revival) -> (Tensor, Tensor)");
+  m.def("symmetric_eigh(Tensor a) -> (Tensor, Tensor)");
 }
 #define LSEF_IMPLEMENT(device)                                                        \
   STABLE_TORCH_LIBRARY_IMPL(lsef, device, m) {                                        \
@@ -309,6 +347,7 @@ STABLE_TORCH_LIBRARY(lsef, m) {
     m.impl("residual_scale", TORCH_BOX(&residual_scale));                             \
     m.impl("scale_shrink", TORCH_BOX(&scale_shrink));                                 \
     m.impl("scale_shrink_backward", TORCH_BOX(&scale_shrink_backward));               \
+    m.impl("symmetric_eigh", TORCH_BOX(&symmetric_eigh));                             \
   }
 LSEF_IMPLEMENT(CPU)
 #ifdef LSEF_WITH_CUDA

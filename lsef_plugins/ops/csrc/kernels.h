@@ -13,6 +13,7 @@ extern "C" {
 enum { LSEF_F32 = 0, LSEF_F64 = 1, LSEF_BF16 = 2, LSEF_F16 = 3 };
 enum { LSEF_DONE = 0, LSEF_TOO_MANY_FRAMES = -1, LSEF_NO_MEMORY = -2 };
 enum { LSEF_CPU_MAX_FRAMES = 64, LSEF_CUDA_MAX_FRAMES = 32, LSEF_MAX_WINDOWS = 8, LSEF_MAX_SAMPLE = 4096 };
+enum { LSEF_CPU_EIGH_ROWS = 16, LSEF_CUDA_EIGH_ROWS = 32 };   /* on the CPU LAPACK is as fast beyond them */
 enum { LSEF_SOFT = 1, LSEF_GARROTE = 2, LSEF_HARD = 0 };      /* exponent of the shrinkage; hard is infinity */
 
 typedef struct { int64_t n, c, t, p; } lsef_size;
@@ -60,6 +61,13 @@ typedef struct {
   void* to_tau;
 } lsef_scale_shrink;
 
+typedef struct {
+  int dtype;                                  /* LSEF_F32 or LSEF_F64 */
+  int64_t n, t;
+  const void* matrix;                         /* (n, t, t), of which the lower triangle is read */
+  void *values, *vectors;                     /* (n, t) ascending, (n, t, t): the columns are the vectors */
+} lsef_eigh;
+
 /* The CPU's threads are the caller's: run(begin, end, context) over [0, count) in pieces of at least `grain`. */
 typedef void (*lsef_range)(int64_t begin, int64_t end, void* context);
 typedef void (*lsef_parallel)(int64_t count, int64_t grain, lsef_range run, void* context);
@@ -70,6 +78,7 @@ int lsef_cpu_gram(const lsef_gram* job, lsef_parallel parallel);
 int lsef_cpu_residual_scale(const lsef_residual_scale* job, lsef_parallel parallel);
 int lsef_cpu_scale_shrink(const lsef_scale_shrink* job, lsef_parallel parallel);
 int lsef_cpu_scale_shrink_backward(const lsef_scale_shrink* job, lsef_parallel parallel);
+int lsef_cpu_eigh(const lsef_eigh* job, lsef_parallel parallel);
 const char* lsef_cpu_instruction_set(void);
 
 /* `parts` is device memory of lsef_cuda_part_bytes for those that sum over channels. Returns LSEF_DONE, one of the codes
@@ -81,6 +90,7 @@ int lsef_cuda_gram(const lsef_gram* job, void* parts, void* stream);
 int lsef_cuda_residual_scale(const lsef_residual_scale* job, void* parts, void* stream);
 int lsef_cuda_scale_shrink(const lsef_scale_shrink* job, void* parts, void* stream);
 int lsef_cuda_scale_shrink_backward(const lsef_scale_shrink* job, void* parts, void* stream);
+int lsef_cuda_eigh(const lsef_eigh* job, void* stream);
 const char* lsef_cuda_error(int code);
 
 #ifdef __cplusplus
