@@ -6,9 +6,11 @@ import pytest
 
 from lsef_plugins.ops import build
 
-# Kernels times dtypes; fold_kernel and eigh_kernel know float and double only.
+# Kernels times dtypes; folding and eigenvalues know float and double only.
 KERNELS = {'low_rank_sparse_kernel': 4, 'low_rank_sparse_back_kernel': 4, 'gram_kernel': 4, 'residual_scale_kernel': 4,
-           'scale_shrink_kernel': 4, 'scale_shrink_back_kernel': 4, 'fold_kernel': 2, 'eigh_kernel': 2}
+           'scale_shrink_kernel': 4, 'scale_shrink_back_kernel': 4, '11fold_kernel': 2, 'frame_norms_kernel': 4,
+           'frame_shrink_kernel': 4, 'frame_dots_kernel': 4, 'frame_back_kernel': 4, 'frame_fold_kernel': 2,
+           'eigh_kernel': 2}
 # float64 is there to check gradients, not to be fast: except here.
 FAST_IN_DOUBLE = ('eigh_kernel', )
 
@@ -32,5 +34,6 @@ def test_compiles_without_spills(architecture, tmp_path, monkeypatch):
     assert len(found) == sum(KERNELS.values())
     for name, count in KERNELS.items():
         assert sum(name in symbol for symbol, *_ in found) == count, name
-        spills = {symbol: spilled for symbol, *spilled in found if name in symbol and (name in FAST_IN_DOUBLE or f'{name}IdE' not in symbol)}
+        spills = {symbol: spilled for symbol, *spilled in found
+                  if name in symbol and (name in FAST_IN_DOUBLE or f'{name}IdE' not in symbol)}
         assert all(spilled == ['0', '0'] for spilled in spills.values()), spills

@@ -37,10 +37,13 @@ def everything(arguments):
     x, operator, tau, keep, a, b = arguments = [z.detach().clone().requires_grad_() for z in arguments]
     found = ops.low_rank_sparse(x, operator, tau, keep, a, b, outputs=OUTPUTS)
     s, m = ops.scale_shrink(x, tau, (1, 3, 5), 2.0, 2 * tau, magnitude=True)
+    length = (x.shape[1] * x.shape[3]) ** 0.5 * (tau.mean() + 0.2)
+    frames = ops.frame_shrink(x, length, (1, 3, 5), 2.0, 2 * tau, magnitude=True)
+    known = ops.frame_shrink(x, length, exponent=1.0, norms=ops.frame_norms(x))[:1]
     g, scale = ops.gram(x), ops.residual_scale(x, operator)
     size = x.shape[1] * x.shape[3]
-    loss = sum(z.to(scale.dtype).square().mean() for z in (*found, s, m)) + g.square().mean() / size ** 2
-    return [z.detach() for z in (*found, s, m, g, scale)], torch.autograd.grad(loss, arguments)
+    loss = sum(z.to(scale.dtype).square().mean() for z in (*found, s, m, *frames, *known)) + g.square().mean() / size ** 2
+    return [z.detach() for z in (*found, s, m, *frames, *known, g, scale)], torch.autograd.grad(loss, arguments)
 
 
 @pytest.mark.parametrize('dtype', TOLERANCE, ids=str)

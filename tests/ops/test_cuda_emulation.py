@@ -61,6 +61,12 @@ class ScaleShrink(ctypes.Structure):
                 *views('to_r'), *pointers('to_tau')]
 
 
+class FrameShrink(ctypes.Structure):
+    _fields_ = [('dtype', INT), ('exponent', INT), ('windows', INT), ('size', Size), ('revival', DOUBLE),
+                ('half', INT * 8), *views('r'), *pointers('tau', 'limit'), ('known', INT), *pointers('norms'),
+                ('s', View * 8), ('m', View * 8), *views('to_r'), *pointers('to_tau')]
+
+
 class Eigh(ctypes.Structure):
     _fields_ = [('dtype', INT), ('n', LONG), ('t', LONG), *pointers('matrix', 'values', 'vectors')]
 
@@ -75,6 +81,7 @@ class Emulation:
     def __init__(self, library):
         self.library = library
         library.lsef_cuda_part_bytes.restype = library.emulation_launches.restype = LONG
+        library.lsef_cuda_frame_part_bytes.restype = LONG
 
     def begin(self, tensors, order):
         self.library.emulation_begin(order)
@@ -86,17 +93,17 @@ class Emulation:
     def run(self, name, job, tensors, order=0):
         self.begin(tensors, order)
         # NaN, so that a part nobody has written shows.
-        parts = torch.full((max(1, self.library.lsef_cuda_part_bytes(ctypes.byref(job.size)) // 8), ), math.nan,
-                           dtype=F64)
+        parts = torch.full((max(1, self.part_bytes(job) // 8), ), math.nan, dtype=F64)
         code = getattr(self.library, f'lsef_cuda_{name}')(ctypes.byref(job), POINTER(parts.data_ptr()), None)
         assert code == 0
         return self.library.emulation_launches()
 
-    def run_small(self, name, job, tensors, order=0):
-        """The same for an entry point that needs no memory for parts."""
-        self.begin(tensors, order)
-        assert getattr(self.library, f'lsef_cuda_{name}')(ctypes.byref(job), None) == 0
-        return self.library.emulation_launches()
+    def part_bytes(self, job):
+        if isinstance(job, Eigh):
+            return 0
+        if isinstance(job, FrameShrink):
+            return self.library.lsef_cuda_frame_part_bytes(ctypes.byref(job.size), job.windows)
+        return self.library.lsef_cuda_part_bytes(ctypes.byref(job.size))
 
     def counts(self, place):
         """(fewest reads, most reads, fewest writes, most writes) of an element of the tensor at this place."""
@@ -310,6 +317,101 @@ def test_the_noise_scale_is_its_formula_and_reads_once(emulation, size, sample, 
         assert found[0, 0].isnan() and found.isnan().sum() == 1
 
 
+# ---- frame_shrink ------------------------------------------------------------------------------------------------
+
+def frame_problem(size, dtype, seed=0):
+    r = low_rank_problem(size, dtype, seed)[0]
+    generator = torch.Generator().manual_seed(seed + 1)
+    sums = torch.promote_types(dtype, torch.float32)
+    tau = (size[1] * size[3]) ** 0.5 * (0.8 + 0.4 * torch.rand(size[0], size[2], generator=generator, dtype=F64))
+    return r, tau.to(sums), (1 + torch.rand(size[:2], generator=generator, dtype=F64)).to(sums)
+
+
+def frame_job(r, tau, limit, norms, windows=(1, 3, 5), exponent=2.0, known=0):
+    job = FrameShrink(dtype=CODES[r.dtype], exponent=EXPONENTS[exponent], windows=len(windows), size=Size(*r.shape),
+                      revival=0.25, r=view(r), tau=tau.data_ptr(), limit=limit.data_ptr(), known=known,
+                      norms=norms.data_ptr())
+    for place, window in enumerate(windows):
+        job.half[place] = window // 2
+    return job
+
+
+def frames_forward(emulation, r, tau, limit, windows=(1, 3, 5), known=None, order=0):
+    norms = blank(tau, r.shape[0], len(windows), r.shape[2]) if known is None else known
+    maps = [torch.empty_like(r).fill_(math.nan) for _ in range(2 * len(windows))]
+    job = frame_job(r, tau, limit, norms, windows, known=int(known is not None))
+    for w in range(len(windows)):
+        job.s[w], job.m[w] = view(maps[w]), view(maps[len(windows) + w])
+    launches = emulation.run('frame_shrink', job, [r, *maps], order)
+    return maps, norms, launches
+
+
+def frames_backward(emulation, r, tau, limit, norms, cotangents, order=0):
+    to_r, to_tau = torch.empty_like(r).fill_(math.nan), blank(tau)
+    job = frame_job(r, tau, limit, norms, known=1)
+    job.to_r, job.to_tau = view(to_r), to_tau.data_ptr()
+    for w in range(3):
+        job.s[w], job.m[w] = view(cotangents[w]), view(cotangents[3 + w])
+    launches = emulation.run('frame_shrink_backward', job, [r, *cotangents, to_r], order)
+    return [to_r, to_tau], launches
+
+
+@pytest.mark.parametrize('dtype', CODES, ids=str)
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_frame_shrink_is_its_formula_and_reads_twice(emulation, size, dtype):
+    """Once for the norms and once for the maps; once where the norms are known."""
+    r, tau, limit = frame_problem(size, dtype)
+    maps, norms, launches = frames_forward(emulation, r, tau, limit)
+    assert launches == 2 and emulation.counts(0) == (2, 2, 0, 0)
+    assert [emulation.counts(i) for i in range(1, 7)] == [(0, 0, 1, 1)] * 6
+    again, _, launches = frames_forward(emulation, r, tau, limit, known=norms)
+    assert launches == 1 and emulation.counts(0) == (1, 1, 0, 0)
+    assert all(torch.equal(a, b) for a, b in zip(maps, again))
+    alone = blank(norms)
+    assert emulation.run('frame_norms', frame_job(r, tau, limit, alone), [r]) == 2
+    assert emulation.counts(0) == (1, 1, 0, 0)
+    torch.testing.assert_close(alone, norms, rtol=1e-14 if dtype == F64 else 1e-6, atol=0)
+    z, threshold = r.clone().requires_grad_(), tau.clone().requires_grad_()
+    generator = torch.Generator().manual_seed(2)
+    cotangents = [torch.randn(r.shape, generator=generator, dtype=F64).to(dtype) for _ in range(6)]
+    with ops.backend('reference'):
+        s, m = ops.frame_shrink(z, threshold, (1, 3, 5), 2.0, limit, magnitude=True)
+        torch.autograd.backward([s, m], [torch.stack(cotangents[:3]), torch.stack(cotangents[3:])])
+        assert_near([norms], [ops.frame_norms(r, (1, 3, 5))], 1e-12 if dtype == F64 else 3e-6)
+    assert_near(maps, [*s.detach(), *m.detach()], TOLERANCE[dtype])
+    found, launches = frames_backward(emulation, r, tau, limit, norms, cotangents)
+    assert launches == 2 and [emulation.counts(i) for i in range(7)] == [(2, 2, 0, 0)] * 7
+    assert emulation.counts(7) == (0, 0, 1, 1)
+    assert_near(found, [z.grad, threshold.grad], 8 * TOLERANCE[dtype])
+
+
+def test_frame_shrink_knows_no_order_of_threads_and_takes_any_strides_and_eight_windows(emulation):
+    r, tau, limit = frame_problem((2, 9, 8, 49), torch.float32)
+    cotangents = [frame_problem(r.shape, torch.float32, seed)[0] for seed in range(6)]
+    results = []
+    for order, layout in ((0, torch.clone), (1, torch.clone), (2, torch.clone), (0, channels_last)):
+        maps, norms, _ = frames_forward(emulation, layout(r), tau, limit, order=order)
+        results.append([*maps, norms, *frames_backward(emulation, layout(r), tau, limit, norms,
+                                                       [layout(z) for z in cotangents], order)[0]])
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other))
+    windows = (1, 3, 5, 7, 9, 11, 13, 15)
+    r, tau, limit = frame_problem((1, 5, 32, 33), torch.float32)
+    found, *_ = frames_forward(emulation, r, tau, limit, windows)
+    with ops.backend('reference'):
+        s, m = ops.frame_shrink(r, tau, windows[:4], 2.0, limit, magnitude=True)
+    assert_near([*found[:4], *found[8:12]], [*s, *m], 3e-6)
+
+
+def test_more_blocks_than_the_folding_has_slices(emulation):
+    """600 channels are 150 blocks; entries of one window and three share the threads differently."""
+    r, tau, limit = frame_problem((1, 600, 3, 2), F64)
+    for windows in ((1, ), (1, 3, 5)):
+        maps, norms, _ = frames_forward(emulation, r, tau, limit, windows)
+        with ops.backend('reference'):
+            torch.testing.assert_close(norms, ops.frame_norms(r, windows), rtol=1e-13, atol=0)
+
+
 # ---- symmetric_eigh ----------------------------------------------------------------------------------------------
 
 def symmetric(t, dtype=F64, n=4, seed=0):
@@ -326,7 +428,7 @@ def symmetric(t, dtype=F64, n=4, seed=0):
 def eigh(emulation, a, order=0):
     values, vectors = blank(a, *a.shape[:2]), blank(a)
     job = Eigh(CODES[a.dtype], *a.shape[:2], a.data_ptr(), values.data_ptr(), vectors.data_ptr())
-    assert emulation.run_small('eigh', job, [a, values, vectors], order) == 1
+    assert emulation.run('eigh', job, [a, values, vectors], order) == 1
     return values, vectors
 
 
@@ -362,7 +464,7 @@ def test_eigh_of_what_is_diagonal_already(emulation):
     values, vectors = eigh(emulation, a)
     assert torch.equal(values, a.diagonal(dim1=1, dim2=2).sort(-1).values)
     assert torch.equal(vectors[:2], torch.eye(5, dtype=F64).expand(2, 5, 5))
-    assert emulation.library.lsef_cuda_eigh(ctypes.byref(Eigh(1, 1, 33)), None) == -1
+    assert emulation.library.lsef_cuda_eigh(ctypes.byref(Eigh(1, 1, 33)), None, None) == -1
 
 
 def test_too_many_frames_are_refused(emulation):

@@ -594,3 +594,5 @@ const char* lsef_cpu_instruction_set(void) {
   return "baseline";
 }
 }
+
+#include "cpu_frame_shrink.h"

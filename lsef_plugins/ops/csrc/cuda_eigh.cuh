@@ -181,7 +181,7 @@ template <class A> int eigh(const lsef_eigh& k, void* stream) {
 
 }  // namespace lsef
 
-extern "C" int lsef_cuda_eigh(const lsef_eigh* k, void* stream) {
+extern "C" int lsef_cuda_eigh(const lsef_eigh* k, void*, void* stream) {
   if (k->t > LSEF_CUDA_EIGH_ROWS) return LSEF_TOO_MANY_FRAMES;
   if (k->n == 0 || k->t == 0) return LSEF_DONE;
   return k->dtype == LSEF_F64 ? lsef::eigh<double>(*k, stream) : lsef::eigh<float>(*k, stream);

@@ -62,6 +62,20 @@ typedef struct {
 } lsef_scale_shrink;
 
 typedef struct {
+  int dtype, exponent, windows;
+  lsef_size size;
+  double revival;
+  int half[LSEF_MAX_WINDOWS];
+  lsef_view r;
+  const void *tau, *limit;                    /* (n, t), (n, c); limit NULL: none */
+  int known;                                  /* frame_shrink: norms are given; else it finds and writes them */
+  void* norms;                                /* (n, windows, t), of the averaged frames */
+  lsef_view s[LSEF_MAX_WINDOWS], m[LSEF_MAX_WINDOWS];  /* s and |s|, per window; backward: their gradients */
+  lsef_view to_r;
+  void* to_tau;                               /* (n, t) */
+} lsef_frame_shrink;
+
+typedef struct {
   int dtype;                                  /* LSEF_F32 or LSEF_F64 */
   int64_t n, t;
   const void* matrix;                         /* (n, t, t), of which the lower triangle is read */
@@ -78,6 +92,9 @@ int lsef_cpu_gram(const lsef_gram* job, lsef_parallel parallel);
 int lsef_cpu_residual_scale(const lsef_residual_scale* job, lsef_parallel parallel);
 int lsef_cpu_scale_shrink(const lsef_scale_shrink* job, lsef_parallel parallel);
 int lsef_cpu_scale_shrink_backward(const lsef_scale_shrink* job, lsef_parallel parallel);
+int lsef_cpu_frame_norms(const lsef_frame_shrink* job, lsef_parallel parallel);
+int lsef_cpu_frame_shrink(const lsef_frame_shrink* job, lsef_parallel parallel);
+int lsef_cpu_frame_shrink_backward(const lsef_frame_shrink* job, lsef_parallel parallel);
 int lsef_cpu_eigh(const lsef_eigh* job, lsef_parallel parallel);
 const char* lsef_cpu_instruction_set(void);
 
@@ -90,7 +107,12 @@ int lsef_cuda_gram(const lsef_gram* job, void* parts, void* stream);
 int lsef_cuda_residual_scale(const lsef_residual_scale* job, void* parts, void* stream);
 int lsef_cuda_scale_shrink(const lsef_scale_shrink* job, void* parts, void* stream);
 int lsef_cuda_scale_shrink_backward(const lsef_scale_shrink* job, void* parts, void* stream);
-int lsef_cuda_eigh(const lsef_eigh* job, void* stream);
+/* `parts` of lsef_cuda_frame_part_bytes. */
+int64_t lsef_cuda_frame_part_bytes(const lsef_size* size, int windows);
+int lsef_cuda_frame_norms(const lsef_frame_shrink* job, void* parts, void* stream);
+int lsef_cuda_frame_shrink(const lsef_frame_shrink* job, void* parts, void* stream);
+int lsef_cuda_frame_shrink_backward(const lsef_frame_shrink* job, void* parts, void* stream);
+int lsef_cuda_eigh(const lsef_eigh* job, void* parts, void* stream);   /* parts: none */
 const char* lsef_cuda_error(int code);
 
 #ifdef __cplusplus

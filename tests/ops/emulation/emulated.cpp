@@ -2,6 +2,7 @@
 #define LSEF_EMULATE
 #include "../../../lsef_plugins/ops/csrc/cuda.cuh"
 #include "../../../lsef_plugins/ops/csrc/cuda_eigh.cuh"
+#include "../../../lsef_plugins/ops/csrc/cuda_frame_shrink.cuh"
 
 namespace lsef {
 inline float widen(bf16 v) {
