@@ -116,8 +116,8 @@ class DynamicDecouplingModule(nn.Module):
         return self.kappa.to(scale.dtype) * scale
 
     def _frames(self, residual: Tensor, x: Tensor) -> Tuple[Tensor, Tensor]:
-        """Norms ``(b, 1, t)`` of the frames and the threshold on them ``(b, 1, 1, 1)``: kappa robust standard deviations
-        beyond the clip's median frame."""
+        """Norms ``(b, 1, t)`` of the frames and the threshold on them ``(b, 1, 1, 1)``: kappa robust standard
+        deviations beyond the clip's median frame."""
         norms = frame_norms(residual)
         with torch.no_grad():
             # (b, 1, t): the median over t

@@ -4,6 +4,7 @@
 does not fit, every operator is its PyTorch formula, which stands beside it in the same file.
 """
 from .exporting import plain_operations
+from .frame_repair import frame_repair, isolation
 from .frame_shrink import frame_norms, frame_shrink, group_soft_threshold
 from .gram import gram
 from .library import backend, load, serves, status
@@ -14,9 +15,9 @@ from .shrinkage import group_shrink, shrink, soft_threshold
 from .symmetric_eigh import symmetric_eigh
 
 __all__ = [
-    'LowRankSparse', 'backend', 'frame_norms', 'frame_shrink', 'gram', 'group_shrink', 'group_soft_threshold', 'load',
-    'low_rank_sparse', 'moving_average', 'noise_scale', 'plain_operations', 'residual_scale', 'scale_shrink', 'serves', 'shrink',
-    'soft_threshold', 'status', 'symmetric_eigh',
+    'LowRankSparse', 'backend', 'frame_norms', 'frame_repair', 'frame_shrink', 'gram', 'group_shrink',
+    'group_soft_threshold', 'isolation', 'load', 'low_rank_sparse', 'moving_average', 'noise_scale', 'plain_operations',
+    'residual_scale', 'scale_shrink', 'serves', 'shrink', 'soft_threshold', 'status', 'symmetric_eigh',
 ]
 
 load()

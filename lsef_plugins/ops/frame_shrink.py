@@ -1,4 +1,4 @@
-r"""Group shrinkage: a frame keeps its direction, its norm over channels and positions is shrunk, at several time scales.
+r"""Group shrinkage at several time scales: a frame keeps its direction, its norm over channels and positions shrinks.
 
 .. math::
     S_w = \operatorname{clip}\Bigl(V_t\,\frac{\operatorname{shrink}_p(\|V_t\|,\ \tau_t\|a_w\|_2)}{\|V_t\|},\

@@ -6,13 +6,13 @@ import pytest
 
 from lsef_plugins.ops import build
 
-# Kernels times dtypes; folding and eigenvalues know float and double only.
+# Kernels times dtypes; folding and the T x T stage know float and double only.
 KERNELS = {'low_rank_sparse_kernel': 4, 'low_rank_sparse_back_kernel': 4, 'gram_kernel': 4, 'residual_scale_kernel': 4,
            'scale_shrink_kernel': 4, 'scale_shrink_back_kernel': 4, '11fold_kernel': 2, 'frame_norms_kernel': 4,
            'frame_shrink_kernel': 4, 'frame_dots_kernel': 4, 'frame_back_kernel': 4, 'frame_fold_kernel': 2,
-           'eigh_kernel': 2}
+           'eigh_kernel': 2, 'frame_repair_kernel': 2, 'isolation_kernel': 2}
 # float64 is there to check gradients, not to be fast: except here.
-FAST_IN_DOUBLE = ('eigh_kernel', )
+FAST_IN_DOUBLE = ('eigh_kernel', 'frame_repair_kernel', 'isolation_kernel')
 
 
 @pytest.mark.parametrize('architecture', ['8.0', '9.0'])

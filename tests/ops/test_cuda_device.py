@@ -42,8 +42,9 @@ def everything(arguments):
     known = ops.frame_shrink(x, length, exponent=1.0, norms=ops.frame_norms(x))[:1]
     g, scale = ops.gram(x), ops.residual_scale(x, operator)
     size = x.shape[1] * x.shape[3]
-    loss = sum(z.to(scale.dtype).square().mean() for z in (*found, s, m, *frames, *known)) + g.square().mean() / size ** 2
-    return [z.detach() for z in (*found, s, m, *frames, *known, g, scale)], torch.autograd.grad(loss, arguments)
+    maps = (*found, s, m, *frames, *known)
+    loss = sum(z.to(scale.dtype).square().mean() for z in maps) + g.square().mean() / size ** 2
+    return [z.detach() for z in (*maps, g, scale)], torch.autograd.grad(loss, arguments)
 
 
 @pytest.mark.parametrize('dtype', TOLERANCE, ids=str)
@@ -98,6 +99,23 @@ def test_eigenvalues_without_a_word_to_the_host(t, dtype):
     a[7, t - 1, 0] = float('nan')
     broken, _ = ops.symmetric_eigh(a)
     assert broken[7].isnan().all() and torch.equal(broken[8:], values[8:])
+
+
+@pytest.mark.parametrize('dtype, tolerance', [(F64, 1e-10), (torch.float32, 2e-3)], ids=str)
+@pytest.mark.parametrize('t', [2, 4, 7, 8, 16, 31, 32])
+def test_the_repair_of_frames_is_its_formula(t, dtype, tolerance):
+    x = torch.randn(40, t, 60, generator=torch.Generator().manual_seed(0), dtype=F64)
+    x[1, t // 2] *= 30
+    g, operator = (x @ x.mT).to(dtype), torch.full((40, t, t), 0.7 / t, dtype=dtype)
+    for predictor in (None, operator):
+        with ops.backend('reference'):
+            expected = ops.frame_repair(g, predictor=predictor)
+        found = ops.frame_repair(g.cuda(), predictor=None if predictor is None else predictor.cuda())
+        for f, e in zip(found, expected):
+            torch.testing.assert_close(f.cpu(), e, rtol=0, atol=tolerance)
+    with ops.backend('reference'):
+        expected = ops.isolation(operator, g)
+    torch.testing.assert_close(ops.isolation(operator.cuda(), g.cuda()).cpu(), expected, rtol=0, atol=tolerance)
 
 
 def test_devices_are_not_mixed():

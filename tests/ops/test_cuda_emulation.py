@@ -71,6 +71,15 @@ class Eigh(ctypes.Structure):
     _fields_ = [('dtype', INT), ('n', LONG), ('t', LONG), *pointers('matrix', 'values', 'vectors')]
 
 
+class FrameRepair(ctypes.Structure):
+    _fields_ = [('dtype', INT), ('local', INT), ('n', LONG), ('t', LONG), ('kappa', DOUBLE), ('bandwidth', DOUBLE),
+                ('floor_ratio', DOUBLE), *pointers('gram', 'predictor', 'outlying', 'repair')]
+
+
+class Isolation(ctypes.Structure):
+    _fields_ = [('dtype', INT), ('n', LONG), ('t', LONG), *pointers('gram', 'matrix', 'isolation')]
+
+
 def view(x):
     return View(x.data_ptr(), *x.stride())
 
@@ -99,7 +108,7 @@ class Emulation:
         return self.library.emulation_launches()
 
     def part_bytes(self, job):
-        if isinstance(job, Eigh):
+        if isinstance(job, (Eigh, FrameRepair, Isolation)):
             return 0
         if isinstance(job, FrameShrink):
             return self.library.lsef_cuda_frame_part_bytes(ctypes.byref(job.size), job.windows)
@@ -465,6 +474,46 @@ def test_eigh_of_what_is_diagonal_already(emulation):
     assert torch.equal(values, a.diagonal(dim1=1, dim2=2).sort(-1).values)
     assert torch.equal(vectors[:2], torch.eye(5, dtype=F64).expand(2, 5, 5))
     assert emulation.library.lsef_cuda_eigh(ctypes.byref(Eigh(1, 1, 33)), None, None) == -1
+
+
+# ---- frame_repair ------------------------------------------------------------------------------------------------
+
+def frame_repair(emulation, g, predictor=None, local=1, order=0):
+    outlying, repair = blank(g, *g.shape[:2]), blank(g)
+    job = FrameRepair(CODES[g.dtype], local, *g.shape[:2], 2.5, 1.7, 1e-5, g.data_ptr(),
+                      None if predictor is None else predictor.data_ptr(), outlying.data_ptr(), repair.data_ptr())
+    known = [] if predictor is None else [predictor]
+    assert emulation.run('frame_repair', job, [g, outlying, repair, *known], order) == 1
+    assert emulation.counts(0) == (1, 1, 0, 0) and [emulation.counts(i) for i in (1, 2)] == [(0, 0, 1, 1)] * 2
+    return outlying, repair
+
+
+def isolation(emulation, operator, g, order=0):
+    found = blank(g, *g.shape[:2])
+    job = Isolation(CODES[g.dtype], *g.shape[:2], g.data_ptr(), operator.data_ptr(), found.data_ptr())
+    assert emulation.run('isolation', job, [g, operator, found], order) == 1
+    assert [emulation.counts(i) for i in range(3)] == [(1, 1, 0, 0)] * 2 + [(0, 0, 1, 1)]
+    return found
+
+
+@pytest.mark.parametrize('dtype, tolerance', [(F64, 1e-11), (torch.float32, 1e-3)], ids=str)
+@pytest.mark.parametrize('t', [2, 4, 7, 8, 16, 31, 32])
+def test_frame_repair_and_isolation_are_their_formulas(emulation, t, dtype, tolerance):
+    g = symmetric(t, F64)
+    g = (g + 3 * torch.eye(t, dtype=F64)).to(dtype)
+    g[1, 0, 0] *= 50
+    operator = torch.full_like(g, 0.7 / t)
+    for local, predictor in ((1, None), (0, None), (1, operator)):
+        results = [frame_repair(emulation, g, predictor, local, order) for order in (0, 1, 2)]
+        for other in results[1:]:
+            assert all(torch.equal(a, b) for a, b in zip(results[0], other))
+        with ops.backend('reference'):
+            expected = ops.frame_repair(g, 2.5, 1.7, bool(local), predictor)
+        assert_near(results[0], expected, tolerance)
+    results = [isolation(emulation, operator, g, order) for order in (0, 1, 2)]
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+    with ops.backend('reference'):
+        assert_near(results[:1], [ops.isolation(operator, g)], tolerance)
 
 
 def test_too_many_frames_are_refused(emulation):

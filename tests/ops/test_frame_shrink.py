@@ -50,7 +50,8 @@ def test_every_scale_is_averaged_then_shrunk_by_frames_then_limited(computed_by,
     expected = by_hand(r, tau, limit, (1, 3, 9), 2.0)
     s, m = frame_shrink(r, tau, (1, 3, 9), 2.0, limit, magnitude=True)
     assert s.dtype == m.dtype == dtype and torch.equal(m, s.abs())
-    torch.testing.assert_close(s.double(), expected, rtol=0, atol=TOLERANCE[dtype] * max(1, expected.abs().max().item()))
+    largest = max(1, expected.abs().max().item())
+    torch.testing.assert_close(s.double(), expected, rtol=0, atol=TOLERANCE[dtype] * largest)
 
 
 @pytest.mark.parametrize('exponent', EXPONENTS)
@@ -215,8 +216,8 @@ def test_torch_finds_nothing_wrong_with_the_registration_and_compiles_it(compile
     torch.library.opcheck(torch.ops.lsef.frame_norms.default, (r, [1, 3]))
     for known in (None, norms):
         torch.library.opcheck(torch.ops.lsef.frame_shrink.default,
-                              (r.clone().requires_grad_(), known, tau.clone().requires_grad_(), limit, [1, 3], 2.0, 0.25,
-                               True))
+                              (r.clone().requires_grad_(), known, tau.clone().requires_grad_(), limit, [1, 3], 2.0,
+                               0.25, True))
     torch.library.opcheck(torch.ops.lsef.frame_shrink.default, (r, None, tau, None, [1], 1.0, 0.25, False))
     torch.library.opcheck(torch.ops.lsef.frame_shrink_backward.default,
                           (r[None], None, r, norms[:, 1:].contiguous(), tau, limit, [3], 2.0, 0.25))
@@ -270,7 +271,8 @@ def test_thresholds_of_a_number_a_clip_a_frame(computed_by, shape):
     short = tau[:shape[0] if shape else 1, :1 if len(shape) < 2 or shape[-1 if len(shape) == 2 else 2] == 1 else 5]
     threshold = short.reshape(shape).requires_grad_()
     found = frame_shrink(r, threshold)[0][0]
-    torch.testing.assert_close(found, by_hand(r, short.detach().expand(2, 5), None, (1, ), 2.0)[0], rtol=1e-12, atol=1e-12)
+    expected = by_hand(r, short.detach().expand(2, 5), None, (1, ), 2.0)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
     found.sum().backward()
     assert threshold.grad.shape == shape
 

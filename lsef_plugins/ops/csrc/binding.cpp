@@ -398,6 +398,48 @@ std::tuple<Tensor, Tensor> symmetric_eigh(const Tensor& a) {
   return {values, vectors};
 }
 
+// Batches of small matrices (n, t, t) of float32 or float64.
+ScalarType check_squares(const Tensor& g) {
+  STD_TORCH_CHECK(g.scalar_type() == ScalarType::Float || g.scalar_type() == ScalarType::Double,
+                  "lsef: Gram matrices are float32 or float64");
+  STD_TORCH_CHECK(g.dim() == 3 && g.size(1) == g.size(2), "lsef: Gram matrices are square, (n, t, t)");
+  return g.scalar_type();
+}
+
+std::tuple<Tensor, Tensor> frame_repair(const Tensor& g, const Maybe& predictor, bool local, double kappa,
+                                        double bandwidth, double floor_ratio) {
+  const ScalarType type = check_squares(g);
+  lsef_frame_repair k{};
+  k.dtype = code_of(type);
+  k.local = local;
+  k.n = g.size(0);
+  k.t = g.size(1);
+  k.kappa = kappa;
+  k.bandwidth = bandwidth;
+  k.floor_ratio = floor_ratio;
+  k.gram = plain(g, g, {k.n, k.t, k.t}, type, "the Gram matrix");
+  k.predictor = plain(g, predictor, {k.n, k.t, k.t}, type, "predictor");
+  Tensor outlying = empty(g, {k.n, k.t}, type), repair = empty(g, {k.n, k.t, k.t}, type);
+  k.outlying = outlying.mutable_data_ptr();
+  k.repair = repair.mutable_data_ptr();
+  LSEF_RUN_WITH(0, frame_repair, g, k);
+  return {outlying, repair};
+}
+
+Tensor isolation(const Tensor& matrix, const Tensor& g) {
+  const ScalarType type = check_squares(g);
+  lsef_isolation k{};
+  k.dtype = code_of(type);
+  k.n = g.size(0);
+  k.t = g.size(1);
+  k.gram = plain(g, g, {k.n, k.t, k.t}, type, "the Gram matrix");
+  k.matrix = plain(g, matrix, {k.n, k.t, k.t}, type, "operator");
+  Tensor found = empty(g, {k.n, k.t}, type);
+  k.isolation = found.mutable_data_ptr();
+  LSEF_RUN_WITH(0, isolation, g, k);
+  return found;
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY(lsef, m) {
@@ -417,6 +459,9 @@ STABLE_TORCH_LIBRARY(lsef, m) {
         "bool with_magnitude) -> (Tensor, Tensor, Tensor)");
   m.def("frame_shrink_backward(Tensor? to_s, Tensor? to_m, Tensor r, Tensor norms, Tensor tau, Tensor? limit, "
         "int[] windows, float exponent, float revival) -> (Tensor, Tensor)");
+  m.def("frame_repair(Tensor g, Tensor? predictor, bool local, float kappa, float bandwidth, float floor_ratio) -> "
+        "(Tensor, Tensor)");
+  m.def("isolation(Tensor operator, Tensor g) -> Tensor");
   m.def("symmetric_eigh(Tensor a) -> (Tensor, Tensor)");
 }
 #define LSEF_IMPLEMENT(device)                                                        \
@@ -430,6 +475,8 @@ STABLE_TORCH_LIBRARY(lsef, m) {
     m.impl("frame_norms", TORCH_BOX(&frame_norms));                                   \
     m.impl("frame_shrink", TORCH_BOX(&frame_shrink));                                 \
     m.impl("frame_shrink_backward", TORCH_BOX(&frame_shrink_backward));               \
+    m.impl("frame_repair", TORCH_BOX(&frame_repair));                                 \
+    m.impl("isolation", TORCH_BOX(&isolation));                                       \
     m.impl("symmetric_eigh", TORCH_BOX(&symmetric_eigh));                             \
   }
 LSEF_IMPLEMENT(CPU)

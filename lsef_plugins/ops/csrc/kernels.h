@@ -14,6 +14,7 @@ enum { LSEF_F32 = 0, LSEF_F64 = 1, LSEF_BF16 = 2, LSEF_F16 = 3 };
 enum { LSEF_DONE = 0, LSEF_TOO_MANY_FRAMES = -1, LSEF_NO_MEMORY = -2 };
 enum { LSEF_CPU_MAX_FRAMES = 64, LSEF_CUDA_MAX_FRAMES = 32, LSEF_MAX_WINDOWS = 8, LSEF_MAX_SAMPLE = 4096 };
 enum { LSEF_CPU_EIGH_ROWS = 16, LSEF_CUDA_EIGH_ROWS = 32 };   /* on the CPU LAPACK is as fast beyond them */
+enum { LSEF_REPAIR_MAX_FRAMES = 32 };
 enum { LSEF_SOFT = 1, LSEF_GARROTE = 2, LSEF_HARD = 0 };      /* exponent of the shrinkage; hard is infinity */
 
 typedef struct { int64_t n, c, t, p; } lsef_size;
@@ -82,6 +83,21 @@ typedef struct {
   void *values, *vectors;                     /* (n, t) ascending, (n, t, t): the columns are the vectors */
 } lsef_eigh;
 
+typedef struct {
+  int dtype, local;                           /* LSEF_F32 or LSEF_F64; predicted by neighbours in time or by all alike */
+  int64_t n, t;
+  double kappa, bandwidth, floor_ratio;
+  const void *gram, *predictor;               /* (n, t, t); predictor NULL: found from the Gram */
+  void *outlying, *repair;                    /* (n, t), (n, t, t) */
+} lsef_frame_repair;
+
+typedef struct {
+  int dtype;
+  int64_t n, t;
+  const void *gram, *matrix;                  /* (n, t, t) */
+  void* isolation;                            /* (n, t) */
+} lsef_isolation;
+
 /* The CPU's threads are the caller's: run(begin, end, context) over [0, count) in pieces of at least `grain`. */
 typedef void (*lsef_range)(int64_t begin, int64_t end, void* context);
 typedef void (*lsef_parallel)(int64_t count, int64_t grain, lsef_range run, void* context);
@@ -96,6 +112,8 @@ int lsef_cpu_frame_norms(const lsef_frame_shrink* job, lsef_parallel parallel);
 int lsef_cpu_frame_shrink(const lsef_frame_shrink* job, lsef_parallel parallel);
 int lsef_cpu_frame_shrink_backward(const lsef_frame_shrink* job, lsef_parallel parallel);
 int lsef_cpu_eigh(const lsef_eigh* job, lsef_parallel parallel);
+int lsef_cpu_frame_repair(const lsef_frame_repair* job, lsef_parallel parallel);
+int lsef_cpu_isolation(const lsef_isolation* job, lsef_parallel parallel);
 const char* lsef_cpu_instruction_set(void);
 
 /* `parts` is device memory of lsef_cuda_part_bytes for those that sum over channels. Returns LSEF_DONE, one of the codes
@@ -113,6 +131,8 @@ int lsef_cuda_frame_norms(const lsef_frame_shrink* job, void* parts, void* strea
 int lsef_cuda_frame_shrink(const lsef_frame_shrink* job, void* parts, void* stream);
 int lsef_cuda_frame_shrink_backward(const lsef_frame_shrink* job, void* parts, void* stream);
 int lsef_cuda_eigh(const lsef_eigh* job, void* parts, void* stream);   /* parts: none */
+int lsef_cuda_frame_repair(const lsef_frame_repair* job, void* parts, void* stream);   /* parts: none */
+int lsef_cuda_isolation(const lsef_isolation* job, void* parts, void* stream);         /* parts: none */
 const char* lsef_cuda_error(int code);
 
 #ifdef __cplusplus

@@ -3,6 +3,7 @@
 #include "../../../lsef_plugins/ops/csrc/cuda.cuh"
 #include "../../../lsef_plugins/ops/csrc/cuda_eigh.cuh"
 #include "../../../lsef_plugins/ops/csrc/cuda_frame_shrink.cuh"
+#include "../../../lsef_plugins/ops/csrc/cuda_repair.cuh"
 
 namespace lsef {
 inline float widen(bf16 v) {
