@@ -45,7 +45,7 @@ def test_planted_eigenvalues_are_found_and_the_vectors_carry_them(computed_by, t
 def test_a_graded_matrix_keeps_every_digit_of_its_smallest_eigenvalue(compiled, t):
     """D B D with B well conditioned: LAPACK loses all digits below 1e-16 of the largest. Truth: its inverse, scaled."""
     x = torch.randn(3, t, 4 * t, generator=torch.Generator().manual_seed(0), dtype=F64)
-    b, d = x @ x.mT / (4 * t), torch.logspace(0, -12, t, dtype=F64)
+    b, d = x @ x.mT / (4 * t), torch.logspace(0, -18, t, dtype=F64)
     a = d[:, None] * b * d
     smallest = symmetric_eigh((a + a.mT) / 2)[0][:, 0]
     inverse = torch.linalg.inv(b) / d[:, None] / d
@@ -99,6 +99,15 @@ def test_the_same_bits_alone_or_among_others_and_with_any_number_of_threads(comp
     for other in results[1:3]:
         assert all(torch.equal(f, e) for f, e in zip(other, results[0]))
     torch.testing.assert_close(results[3][0], results[0][0], rtol=0, atol=1e-15)
+
+
+def test_what_does_not_matter_yet_is_kept_although_a_neighbour_turns_there(compiled):
+    """1e-22 beside 1 and 1e-10 is nothing, until another rotation has left nothing of the 1."""
+    a = torch.tensor([[1, 1e-22, 1], [1e-22, 1e-10, 0], [1, 0, 1]], dtype=F64)
+    both = torch.stack([a, planted(SPECTRA['plain'](3), 1)[0]])
+    alone, among = symmetric_eigh(a[None]), symmetric_eigh(both)
+    assert torch.equal(among[0][:1], alone[0]) and torch.equal(among[1][:1], alone[1])
+    assert 1e-13 < alone[1][0, 1, 0].abs() < 1e-12, 'turned in the end'
 
 
 @pytest.mark.parametrize('shape', [(0, 8, 8), (3, 0, 0)], ids=str)
