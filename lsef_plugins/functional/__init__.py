@@ -2,14 +2,21 @@
 
 Those that read whole features stand in :mod:`lsef_plugins.ops`, beside their compiled bodies, and are named here too.
 """
-from ..ops import gram, group_shrink, moving_average, noise_scale, plain_operations, shrink
+from ..ops import (
+    gram,
+    group_shrink,
+    isolation,
+    moving_average,
+    noise_scale,
+    plain_operations,
+    shrink,
+)
+from ..ops.frame_repair import geometric_median_weights, neighbour_predictor
 from .decomposition import (
     StableOperator,
     apply_over_time,
     clip_gram,
     frame_keep,
-    geometric_median_weights,
-    isolation,
     stable_operator,
 )
 from .jacobi import jacobi_eigh
@@ -18,7 +25,7 @@ from .multiscale import limit_by_neighbours, transient_maps, transient_scales
 from .pooling import limited_mean, transient_magnitude
 from .rank import participation_ratio
 from .regularizers import rank_excess, reconstruction_energy, scale_consistency, transient_density
-from .temporal import base_bands, check_windows, dct_basis, neighbour_predictor
+from .temporal import base_bands, check_windows, dct_basis
 
 __all__ = [
     'StableOperator', 'apply_over_time', 'base_bands', 'check_windows', 'clip_gram', 'dct_basis', 'frame_keep',

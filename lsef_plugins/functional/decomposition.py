@@ -22,20 +22,15 @@ Source:
 from typing import Callable, NamedTuple, Optional, Union
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..ops import gram
-from ..ops.exporting import at_least, lower_median
+from ..ops import frame_repair, gram, isolation
 from .low_rank import spectral_shrinkage
-from .temporal import dct_basis, neighbour_predictor
+from .temporal import dct_basis
 
 STARTS = ('local', 'geometric_median')
-# A frame is never judged finer than this part of the clip's mean frame energy: a constant clip has no bad frame.
-FRAME_FLOOR_RATIO = 1e-5
 # Fewer frames than this cannot outvote a bad one.
 MIN_ROBUST_FRAMES = 4
-WEISZFELD_STEPS = 8
 
 
 class StableOperator(NamedTuple):
@@ -46,22 +41,6 @@ class StableOperator(NamedTuple):
     operator: Tensor
     frame_gate: Tensor
     outlying: Tensor
-
-
-def geometric_median_weights(g: Tensor) -> Tensor:
-    """Weights of the frames in their geometric median, from the Gram alone: ``(b, t, t) -> (b, t)``, sum 1."""
-    frames = g.shape[-1]
-    diagonal = g.diagonal(dim1=-2, dim2=-1)
-    tiny = torch.finfo(g.dtype).tiny
-    weights = torch.full_like(diagonal, 1 / frames)
-    for _ in range(WEISZFELD_STEPS):
-        projected = (g @ weights[..., None]).squeeze(-1)
-        constant = (weights * projected).sum(-1, keepdim=True)
-        distance = (diagonal - 2 * projected + constant).clamp_min(0).sqrt()
-        floor = 1e-3 * distance.mean(-1, keepdim=True)
-        weights = 1 / at_least(torch.maximum(distance, floor), tiny ** 0.5)
-        weights = weights / weights.sum(-1, keepdim=True)
-    return weights
 
 
 def stable_operator(
@@ -117,47 +96,16 @@ def stable_operator(
     def stop(z: Tensor) -> Tensor:
         return z if exact_gradient else z.detach()
 
-    observed = stop(g)
-    weights = geometric_median_weights(observed)
-    if start == 'local':
-        predictor = neighbour_predictor(weights, bandwidth)
-    else:
-        predictor = weights[:, None, :].expand(batch, frames, frames)
-    identity = torch.eye(frames, dtype=g.dtype, device=g.device)
-    floor = FRAME_FLOOR_RATIO * observed.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
-    operator, outlying = identity, no_gate
-    for step in range(robust_iters):
-        deviation = identity - stop(predictor if step == 0 else operator)
-        error = (deviation @ observed * deviation).sum(-1).clamp_min(0)
-        if step == 0:
-            error = error / deviation.square().sum(-1)
-        limit = frame_kappa ** 2 * torch.maximum(lower_median(error, keepdim=True), floor)
-        outlying = stop(torch.where(error > limit, 1 - limit / at_least(error, torch.finfo(g.dtype).tiny),
-                                    torch.zeros_like(error)))
-        repair = identity - outlying[..., None] * deviation
+    predictor: Optional[Tensor] = None
+    operator, outlying = g, no_gate
+    for _ in range(robust_iters):
+        outlying, repair = frame_repair(stop(g), frame_kappa, bandwidth, start == 'local', predictor)
         repaired = repair @ g @ repair.transpose(-1, -2)
         operator = project((repaired + repaired.transpose(-1, -2)) / 2) @ repair
+        predictor = stop(operator)
     # An order of frames is needed to tell an event from a bad frame; the geometric median knows none.
     gate = outlying * isolation(operator, g) if judge_isolation and start == 'local' else outlying
     return StableOperator(operator, gate, outlying)
-
-
-@torch.no_grad()
-def isolation(operator: Tensor, g: Tensor) -> Tensor:
-    r"""How alone each frame is with what the stable part leaves of it: ``(b, t, t), (b, t, t) -> (b, t)``, 0 to 1.
-
-    :math:`1 - \max(\cos(R_t, R_{t-1}), \cos(R_t, R_{t+1}), 0)^2` for the residuals :math:`R = (I - M) X`. A bad frame
-    stands alone; an event lasts several frames and moves the same features in each of them.
-    """
-    left = torch.eye(g.shape[-1], dtype=g.dtype, device=g.device) - operator
-    residual = left @ g @ left.transpose(-1, -2)
-    norm = residual.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
-    next_one = residual.diagonal(offset=1, dim1=-2, dim2=-1)
-    lengths = norm[:, 1:] * norm[:, :-1]
-    cosine = torch.where(lengths > 0, next_one / torch.where(lengths > 0, lengths, torch.ones_like(lengths)),
-                         torch.zeros_like(lengths)).clamp(0, 1)
-    alike = torch.maximum(F.pad(cosine, (1, 0)), F.pad(cosine, (0, 1)))
-    return 1 - alike.square()
 
 
 def _projection(g: Tensor, rank: int, mode: str,

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..ops import symmetric_eigh
 from ..ops.exporting import at_least, must_be_plain
 from .jacobi import jacobi_eigh
 
@@ -87,7 +88,7 @@ def spectral_shrinkage(g: Tensor, rank: int, mode: str = 'garrote') -> Tensor:
 
 
 def _descending_eigh(a: Tensor) -> Tuple[Tensor, Tensor]:
-    values, vectors = torch.linalg.eigh(a)
+    values, vectors = symmetric_eigh(a)
     return values.flip(-1), vectors.flip(-1)
 
 

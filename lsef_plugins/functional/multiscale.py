@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..ops import group_shrink, moving_average, scale_shrink, serves
+from ..ops import frame_shrink, scale_shrink, serves
 
 Maps = Union[Tensor, Tuple[Tensor, ...]]
 
@@ -57,30 +57,11 @@ def transient_maps(residual: Tensor, threshold: Tensor, scale: Tensor, windows: 
     if limit_spikes:
         residual = limit_by_neighbours(residual, threshold)
     limit = None if influence_clip is None else influence_clip * scale
-    if frame_threshold is None and serves(residual, exponent):
-        return scale_shrink(residual, threshold, windows, exponent, limit, revival=revival, magnitude=magnitude)
-    found = []
-    for window in windows:
-        if frame_threshold is None:
-            maps, _ = scale_shrink(residual, threshold, (window, ), exponent, limit, revival=revival)
-            found.append(maps[0])
-        else:
-            found.append(_frame_map(residual, frame_threshold, window, exponent, limit, revival))
+    shrinkage, tau = (scale_shrink, threshold) if frame_threshold is None else (frame_shrink, frame_threshold)
+    if serves(residual, exponent):
+        return shrinkage(residual, tau, windows, exponent, limit, revival=revival, magnitude=magnitude)
+    found = [shrinkage(residual, tau, (window, ), exponent, limit, revival=revival)[0][0] for window in windows]
     return tuple(found), (tuple(z.abs() for z in found) if magnitude else None)
-
-
-def _frame_map(residual: Tensor, threshold: Tensor, window: int, exponent: float, limit: Optional[Tensor],
-               revival: float) -> Tensor:
-    average = moving_average(residual.shape[2], window, residual.dtype, residual.device)
-    norm = average.square().sum(-1).sqrt()[:, None]
-    # (t, t) @ (b, c, t, n)
-    pooled = residual if window == 1 else torch.matmul(average, residual)
-    # vector_norm: its gradient at a frame of zeros is zero, that of a square root NaN.
-    length = torch.linalg.vector_norm(pooled, dim=(1, 3), keepdim=True)
-    transient = group_shrink(pooled, length, threshold * norm, exponent, revival)
-    if limit is None:
-        return transient
-    return torch.minimum(torch.maximum(transient, -limit * norm), limit * norm)
 
 
 def transient_scales(*args: Any, **options: Any) -> Iterator[Tensor]:

@@ -41,17 +41,3 @@ def dct_basis(frames: int, size: int, dtype=torch.float64, device=None) -> Tenso
     basis = torch.cos(math.pi / frames * (time[:, None] + 0.5) * order) * math.sqrt(2.0 / frames)
     basis[:, 0] = 1 / math.sqrt(frames)
     return basis
-
-
-def neighbour_predictor(weights: Tensor, bandwidth: float) -> Tensor:
-    r"""Predicts every frame from the others nearby: ``(b, t) -> (b, t, t)``, rows sum to 1, zero diagonal.
-
-    :math:`M_{tt'} \propto \exp(-(t-t')^2 / 2\beta^2)\, w_{t'}` with ``bandwidth`` :math:`\beta` in frames and
-    positive ``weights``; t >= 2.
-    """
-    frames = weights.shape[-1]
-    time = torch.arange(frames, dtype=weights.dtype, device=weights.device)
-    # As a softmax, because the kernel of every neighbour may underflow.
-    logits = weights.log()[..., None, :] - 0.5 * ((time[:, None] - time) / bandwidth) ** 2
-    itself = torch.eye(frames, dtype=torch.bool, device=weights.device)
-    return logits.masked_fill(itself, -math.inf).softmax(-1)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..functional.decomposition import apply_over_time, frame_keep
-from ..ops import group_shrink, low_rank_sparse, noise_scale, residual_scale, serves, shrink
+from ..ops import frame_norms, frame_shrink, low_rank_sparse, noise_scale, residual_scale, serves, shrink
 from ..ops.exporting import lower_median
 from ..ops.residual_scale import MAD_TO_SIGMA, SCALE_FLOOR_RATIO
 
@@ -104,8 +104,8 @@ class DynamicDecouplingModule(nn.Module):
         threshold = self._threshold(scale)
         frame_threshold = None
         if self.group == 'frame':
-            norm, frame_threshold = self._frames(residual, x)
-            transient = group_shrink(residual, norm, frame_threshold, self.exponent)
+            norms, frame_threshold = self._frames(residual, x)
+            transient = frame_shrink(residual, frame_threshold, exponent=self.exponent, norms=norms)[0][0]
         else:
             transient = shrink(residual, threshold, self.exponent)
         if self.gate_frames and frame_gate is not None:
@@ -138,16 +138,16 @@ class DynamicDecouplingModule(nn.Module):
         return self.kappa.to(scale.dtype) * scale
 
     def _frames(self, residual: Tensor, x: Tensor) -> Tuple[Tensor, Tensor]:
-        """Norm and threshold of the frames: kappa robust standard deviations beyond the clip's median frame."""
-        # vector_norm: its gradient at a frame of zeros is zero, that of a square root NaN.
-        norm = torch.linalg.vector_norm(residual, dim=(1, 3), keepdim=True)
+        """Norms ``(b, 1, t)`` of the frames and the threshold on them ``(b, 1, 1, 1)``: kappa robust standard
+        deviations beyond the clip's median frame."""
+        norms = frame_norms(residual)
         with torch.no_grad():
-            # (b, 1, t, 1): the median over t
-            middle = lower_median(norm.transpose(2, 3), keepdim=True)
-            spread = MAD_TO_SIGMA * lower_median((norm - middle).abs().transpose(2, 3), keepdim=True)
-            floor = SCALE_FLOOR_RATIO * x.square().sum((1, 3), keepdim=True).mean(2, keepdim=True).sqrt()
+            # (b, 1, t): the median over t
+            middle = lower_median(norms, keepdim=True)
+            spread = MAD_TO_SIGMA * lower_median((norms - middle).abs(), keepdim=True)
+            floor = SCALE_FLOOR_RATIO * frame_norms(x).square().mean(-1, keepdim=True).sqrt()
             spread = torch.maximum(spread, floor)
-        return norm, middle + self.kappa.mean().to(x.dtype) * spread
+        return norms, (middle + self.kappa.mean().to(x.dtype) * spread)[..., None]
 
     def extra_repr(self) -> str:
         return (f'kappa={self.start_kappa}, exponent={self.exponent}, group={self.group}, '

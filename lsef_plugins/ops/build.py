@@ -27,7 +27,8 @@ COMMAND = 'python -m lsef_plugins.ops.build'
 # The oldest torch whose stable ABI has what the binding uses, as its headers want it told.
 OLDEST_TORCH, TARGET = (2, 10), '0x020a000000000000'
 ARCHITECTURES = '8.0 9.0+PTX'
-FLAGS = ('-std=c++17', '-fPIC', '-fvisibility=hidden', '-Wno-psabi')
+# Without -fno-math-errno no loop over square roots becomes one of vectors.
+FLAGS = ('-std=c++17', '-fPIC', '-fvisibility=hidden', '-Wno-psabi', '-fno-math-errno')
 
 
 class BuildError(RuntimeError):
@@ -128,9 +129,10 @@ def commands(work: Path) -> Tuple[List[List[str]], List[str]]:
     compiler, nvcc = find_compiler(), find_nvcc()
     include, lib = find_torch()
     base = [compiler, *FLAGS]
-    objects = {name: str(work / f'{name}.o') for name in ('cpu', 'binding')}
+    kernels = sorted(path.stem for path in SOURCES.glob('*.cpp') if path.stem != 'binding')
+    objects = {name: str(work / f'{name}.o') for name in (*kernels, 'binding')}
     compilations = [
-        [*base, '-O3', '-c', str(SOURCES / 'cpu.cpp'), '-o', objects['cpu']],
+        *([*base, '-O3', '-c', str(SOURCES / f'{name}.cpp'), '-o', objects[name]] for name in kernels),
         [*base, '-O2', f'-DTORCH_TARGET_VERSION={TARGET}', f'-DLSEF_SOURCE_HASH="{source_hash()}"',
          *(['-DLSEF_WITH_CUDA'] if nvcc else []), f'-I{include}', '-c', str(SOURCES / 'binding.cpp'), '-o',
          objects['binding']]]

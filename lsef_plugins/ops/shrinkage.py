@@ -17,9 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .exporting import must_be_plain
-from .layout import per_clip_and_channel, sums_dtype
+from .layout import per_clip_and_channel
 from .library import serves
-from .recompute import recomputed
 
 
 def shrink(r: Tensor, tau: Tensor, exponent: float = 2.0, revival: float = 0.25) -> Tensor:
@@ -55,27 +54,6 @@ def soft_threshold(x: Tensor, tau: Tensor) -> Tensor:
         tau: one number, one per channel ``(c, )``, or one per clip and channel ``(b, c)``.
     """
     return shrink(x, per_clip_and_channel(tau, x, 'tau')[..., None, None].to(x.dtype), 1.0, 0.0)
-
-
-def group_soft_threshold(x: Tensor, tau: Tensor) -> Tensor:
-    r"""The proximal map of :math:`\tau \sum_t \|x_t\|_2`: each frame of ``(b, c, t, n)`` loses ``tau`` of its length.
-
-    Args:
-        tau: one number, one per clip ``(b, 1)``, or one per frame ``(b, t)``.
-    """
-    tau = tau.to(sums_dtype(x))
-    if tau.dim() not in (0, 2) or any(have not in (1, want) for have, want in zip(tau.shape, (x.shape[0], x.shape[2]))):
-        raise ValueError(f'tau {tuple(tau.shape)} does not fit the frames of features (b, c, t, n) = {tuple(x.shape)}: '
-                         f'give one number, one per clip ({x.shape[0]}, 1), or one per frame '
-                         f'{(x.shape[0], x.shape[2])}.')
-    return recomputed(_group_formula, (x, tau if tau.dim() == 0 else tau[:, None, :, None]), ())
-
-
-def _group_formula(x: Tensor, tau: Tensor) -> Tensor:
-    whole = x.to(tau.dtype)
-    # vector_norm: its gradient at a frame of zeros is zero, that of a square root NaN.
-    norm = torch.linalg.vector_norm(whole, dim=(1, 3), keepdim=True)
-    return group_shrink(whole, norm, tau, 1.0, 0.0).to(x.dtype)
 
 
 def _rows(r: Tensor, tau: Tensor) -> Optional[Tensor]:

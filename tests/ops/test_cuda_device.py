@@ -39,10 +39,14 @@ def everything(arguments):
     x, operator, tau, keep, a, b = arguments = [z.detach().clone().requires_grad_() for z in arguments]
     found = ops.low_rank_sparse(x, operator, tau, keep, a, b, outputs=OUTPUTS)
     s, m = ops.scale_shrink(x, tau, (1, 3, 5), 2.0, 2 * tau, magnitude=True)
+    length = (x.shape[1] * x.shape[3]) ** 0.5 * (tau.mean() + 0.2)
+    frames = ops.frame_shrink(x, length, (1, 3, 5), 2.0, 2 * tau, magnitude=True)
+    known = ops.frame_shrink(x, length, exponent=1.0, norms=ops.frame_norms(x))[:1]
     g, scale = ops.gram(x), ops.residual_scale(x, operator)
     size = x.shape[1] * x.shape[3]
-    loss = sum(z.to(scale.dtype).square().mean() for z in (*found, s, m)) + g.square().mean() / size ** 2
-    return [z.detach() for z in (*found, s, m, g, scale)], torch.autograd.grad(loss, arguments)
+    maps = (*found, s, m, *frames, *known)
+    loss = sum(z.to(scale.dtype).square().mean() for z in maps) + g.square().mean() / size ** 2
+    return [z.detach() for z in (*maps, g, scale)], torch.autograd.grad(loss, arguments)
 
 
 @pytest.mark.parametrize('dtype', TOLERANCE, ids=str)
@@ -73,6 +77,47 @@ def test_a_graph_replays_on_another_stream():
     captured.zero_()
     graph.replay()
     assert torch.equal(captured, expected)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, F64], ids=str)
+@pytest.mark.parametrize('t', [1, 2, 3, 7, 8, 16, 31, 32])
+def test_eigenvalues_without_a_word_to_the_host(t, dtype):
+    """Graded, repeated and ordinary spectra; captured by a CUDA graph, which no synchronisation survives."""
+    generator = torch.Generator().manual_seed(0)
+    q = torch.linalg.qr(torch.randn(300, t, t, generator=generator, dtype=F64))[0]
+    truth = torch.stack([torch.logspace(-12, 0, t, dtype=F64), torch.arange(t, dtype=F64) % 2 + 1,
+                         torch.rand(t, generator=generator, dtype=F64)]).repeat(100, 1)
+    a = q * truth[:, None] @ q.mT
+    a = ((a + a.mT) / 2).to(dtype).cuda()
+    graph = torch.cuda.CUDAGraph()
+    ops.symmetric_eigh(a)
+    with torch.cuda.graph(graph):
+        values, vectors = ops.symmetric_eigh(a)
+    graph.replay()
+    unit, v = 16 * torch.finfo(dtype).eps * (1 + t / 8), vectors.double()
+    assert (values.cpu() - truth.sort(-1).values).abs().max() <= 2 * unit
+    assert (a.double() @ v - v * values.double()[:, None]).abs().max() <= 2 * unit
+    assert (v.mT @ v - torch.eye(t, dtype=F64, device='cuda')).abs().max() <= unit
+    a[7, t - 1, 0] = float('nan')
+    broken, _ = ops.symmetric_eigh(a)
+    assert broken[7].isnan().all() and torch.equal(broken[8:], values[8:])
+
+
+@pytest.mark.parametrize('dtype, tolerance', [(F64, 1e-10), (torch.float32, 2e-3)], ids=str)
+@pytest.mark.parametrize('t', [2, 4, 7, 8, 16, 31, 32])
+def test_the_repair_of_frames_is_its_formula(t, dtype, tolerance):
+    x = torch.randn(40, t, 60, generator=torch.Generator().manual_seed(0), dtype=F64)
+    x[1, t // 2] *= 30
+    g, operator = (x @ x.mT).to(dtype), torch.full((40, t, t), 0.7 / t, dtype=dtype)
+    for predictor in (None, operator):
+        with ops.backend('reference'):
+            expected = ops.frame_repair(g, predictor=predictor)
+        found = ops.frame_repair(g.cuda(), predictor=None if predictor is None else predictor.cuda())
+        for f, e in zip(found, expected):
+            torch.testing.assert_close(f.cpu(), e, rtol=0, atol=tolerance)
+    with ops.backend('reference'):
+        expected = ops.isolation(operator, g)
+    torch.testing.assert_close(ops.isolation(operator.cuda(), g.cuda()).cpu(), expected, rtol=0, atol=tolerance)
 
 
 def test_devices_are_not_mixed():

@@ -58,6 +58,25 @@ class ScaleShrink(ctypes.Structure):
                 *views('to_r'), *pointers('to_tau')]
 
 
+class FrameShrink(ctypes.Structure):
+    _fields_ = [('dtype', INT), ('exponent', INT), ('windows', INT), ('size', Size), ('revival', DOUBLE),
+                ('half', INT * 8), *views('r'), *pointers('tau', 'limit'), ('known', INT), *pointers('norms'),
+                ('s', View * 8), ('m', View * 8), *views('to_r'), *pointers('to_tau')]
+
+
+class Eigh(ctypes.Structure):
+    _fields_ = [('dtype', INT), ('n', LONG), ('t', LONG), *pointers('matrix', 'values', 'vectors')]
+
+
+class FrameRepair(ctypes.Structure):
+    _fields_ = [('dtype', INT), ('local', INT), ('n', LONG), ('t', LONG), ('kappa', DOUBLE), ('bandwidth', DOUBLE),
+                ('floor_ratio', DOUBLE), *pointers('gram', 'predictor', 'outlying', 'repair')]
+
+
+class Isolation(ctypes.Structure):
+    _fields_ = [('dtype', INT), ('n', LONG), ('t', LONG), *pointers('gram', 'matrix', 'isolation')]
+
+
 def view(x):
     return View(x.data_ptr(), *x.stride())
 
@@ -68,19 +87,29 @@ class Emulation:
     def __init__(self, library):
         self.library = library
         library.lsef_cuda_part_bytes.restype = library.emulation_launches.restype = LONG
+        library.lsef_cuda_frame_part_bytes.restype = LONG
 
-    def run(self, name, job, tensors, order=0):
+    def begin(self, tensors, order):
         self.library.emulation_begin(order)
         for x in tensors:
             storage = x.untyped_storage()
             self.library.emulation_buffer(POINTER(x.data_ptr()), LONG(storage.nbytes() // x.element_size()),
                                           LONG(x.element_size()))
+
+    def run(self, name, job, tensors, order=0):
+        self.begin(tensors, order)
         # NaN, so that a part nobody has written shows.
-        parts = torch.full((max(1, self.library.lsef_cuda_part_bytes(ctypes.byref(job.size)) // 8), ), math.nan,
-                           dtype=F64)
+        parts = torch.full((max(1, self.part_bytes(job) // 8), ), math.nan, dtype=F64)
         code = getattr(self.library, f'lsef_cuda_{name}')(ctypes.byref(job), POINTER(parts.data_ptr()), None)
         assert code == 0
         return self.library.emulation_launches()
+
+    def part_bytes(self, job):
+        if isinstance(job, (Eigh, FrameRepair, Isolation)):
+            return 0
+        if isinstance(job, FrameShrink):
+            return self.library.lsef_cuda_frame_part_bytes(ctypes.byref(job.size), job.windows)
+        return self.library.lsef_cuda_part_bytes(ctypes.byref(job.size))
 
     def counts(self, place):
         """(fewest reads, most reads, fewest writes, most writes) of an element of the tensor at this place."""
@@ -285,6 +314,196 @@ def test_the_noise_scale_is_its_formula_and_reads_once(emulation, size, sample, 
         x[0, 0, 0, 0] = math.nan
         emulation.run('residual_scale', job, [x], order)
         assert found[0, 0].isnan() and found.isnan().sum() == 1
+
+
+# ---- frame_shrink ------------------------------------------------------------------------------------------------
+
+def frame_problem(size, dtype, seed=0):
+    r = low_rank_problem(size, dtype, seed)[0]
+    generator = torch.Generator().manual_seed(seed + 1)
+    sums = torch.promote_types(dtype, torch.float32)
+    tau = (size[1] * size[3]) ** 0.5 * (0.8 + 0.4 * torch.rand(size[0], size[2], generator=generator, dtype=F64))
+    return r, tau.to(sums), (1 + torch.rand(size[:2], generator=generator, dtype=F64)).to(sums)
+
+
+def frame_job(r, tau, limit, norms, windows=(1, 3, 5), exponent=2.0, known=0):
+    job = FrameShrink(dtype=CODES[r.dtype], exponent=EXPONENTS[exponent], windows=len(windows), size=Size(*r.shape),
+                      revival=0.25, r=view(r), tau=tau.data_ptr(), limit=limit.data_ptr(), known=known,
+                      norms=norms.data_ptr())
+    for place, window in enumerate(windows):
+        job.half[place] = window // 2
+    return job
+
+
+def frames_forward(emulation, r, tau, limit, windows=(1, 3, 5), known=None, order=0):
+    norms = blank(tau, r.shape[0], len(windows), r.shape[2]) if known is None else known
+    maps = [torch.empty_like(r).fill_(math.nan) for _ in range(2 * len(windows))]
+    job = frame_job(r, tau, limit, norms, windows, known=int(known is not None))
+    for w in range(len(windows)):
+        job.s[w], job.m[w] = view(maps[w]), view(maps[len(windows) + w])
+    launches = emulation.run('frame_shrink', job, [r, *maps], order)
+    return maps, norms, launches
+
+
+def frames_backward(emulation, r, tau, limit, norms, cotangents, order=0):
+    to_r, to_tau = torch.empty_like(r).fill_(math.nan), blank(tau)
+    job = frame_job(r, tau, limit, norms, known=1)
+    job.to_r, job.to_tau = view(to_r), to_tau.data_ptr()
+    for w in range(3):
+        job.s[w], job.m[w] = view(cotangents[w]), view(cotangents[3 + w])
+    launches = emulation.run('frame_shrink_backward', job, [r, *cotangents, to_r], order)
+    return [to_r, to_tau], launches
+
+
+@pytest.mark.parametrize('dtype', CODES, ids=str)
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_frame_shrink_is_its_formula_and_reads_twice(emulation, size, dtype):
+    """Once for the norms and once for the maps; once where the norms are known."""
+    r, tau, limit = frame_problem(size, dtype)
+    maps, norms, launches = frames_forward(emulation, r, tau, limit)
+    assert launches == 2 and emulation.counts(0) == (2, 2, 0, 0)
+    assert [emulation.counts(i) for i in range(1, 7)] == [(0, 0, 1, 1)] * 6
+    again, _, launches = frames_forward(emulation, r, tau, limit, known=norms)
+    assert launches == 1 and emulation.counts(0) == (1, 1, 0, 0)
+    assert all(torch.equal(a, b) for a, b in zip(maps, again))
+    alone = blank(norms)
+    assert emulation.run('frame_norms', frame_job(r, tau, limit, alone), [r]) == 2
+    assert emulation.counts(0) == (1, 1, 0, 0)
+    torch.testing.assert_close(alone, norms, rtol=1e-14 if dtype == F64 else 1e-6, atol=0)
+    z, threshold = r.clone().requires_grad_(), tau.clone().requires_grad_()
+    generator = torch.Generator().manual_seed(2)
+    cotangents = [torch.randn(r.shape, generator=generator, dtype=F64).to(dtype) for _ in range(6)]
+    with ops.backend('reference'):
+        s, m = ops.frame_shrink(z, threshold, (1, 3, 5), 2.0, limit, magnitude=True)
+        torch.autograd.backward([s, m], [torch.stack(cotangents[:3]), torch.stack(cotangents[3:])])
+        assert_near([norms], [ops.frame_norms(r, (1, 3, 5))], 1e-12 if dtype == F64 else 3e-6)
+    assert_near(maps, [*s.detach(), *m.detach()], TOLERANCE[dtype])
+    found, launches = frames_backward(emulation, r, tau, limit, norms, cotangents)
+    assert launches == 2 and [emulation.counts(i) for i in range(7)] == [(2, 2, 0, 0)] * 7
+    assert emulation.counts(7) == (0, 0, 1, 1)
+    assert_near(found, [z.grad, threshold.grad], 8 * TOLERANCE[dtype])
+
+
+def test_frame_shrink_knows_no_order_of_threads_and_takes_any_strides_and_eight_windows(emulation):
+    r, tau, limit = frame_problem((2, 9, 8, 49), torch.float32)
+    cotangents = [frame_problem(r.shape, torch.float32, seed)[0] for seed in range(6)]
+    results = []
+    for order, layout in ((0, torch.clone), (1, torch.clone), (2, torch.clone), (0, channels_last)):
+        maps, norms, _ = frames_forward(emulation, layout(r), tau, limit, order=order)
+        results.append([*maps, norms, *frames_backward(emulation, layout(r), tau, limit, norms,
+                                                       [layout(z) for z in cotangents], order)[0]])
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other))
+    windows = (1, 3, 5, 7, 9, 11, 13, 15)
+    r, tau, limit = frame_problem((1, 5, 32, 33), torch.float32)
+    found, *_ = frames_forward(emulation, r, tau, limit, windows)
+    with ops.backend('reference'):
+        s, m = ops.frame_shrink(r, tau, windows[:4], 2.0, limit, magnitude=True)
+    assert_near([*found[:4], *found[8:12]], [*s, *m], 3e-6)
+
+
+def test_more_blocks_than_the_folding_has_slices(emulation):
+    """600 channels are 150 blocks; entries of one window and three share the threads differently."""
+    r, tau, limit = frame_problem((1, 600, 3, 2), F64)
+    for windows in ((1, ), (1, 3, 5)):
+        maps, norms, _ = frames_forward(emulation, r, tau, limit, windows)
+        with ops.backend('reference'):
+            torch.testing.assert_close(norms, ops.frame_norms(r, windows), rtol=1e-13, atol=0)
+
+
+# ---- symmetric_eigh ----------------------------------------------------------------------------------------------
+
+def symmetric(t, dtype=F64, n=4, seed=0):
+    """Gram matrices of noise, one of rank 1, a graded spectrum 1e-12 .. 1, one of two eigenvalues."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, t, t + 3, generator=generator, dtype=F64)
+    a, q = x @ x.mT, torch.linalg.qr(x[..., :t])[0]
+    a[1] = 3 * x[1, :, :1] @ x[1, :, :1].mT
+    a[2] = q[2] * 10 ** torch.linspace(-12, 0, t, dtype=F64) @ q[2].mT
+    a[3] = q[3] * (torch.arange(t, dtype=F64) % 2 + 1) @ q[3].mT
+    return ((a + a.mT) / 2).to(dtype).contiguous()
+
+
+def eigh(emulation, a, order=0):
+    values, vectors = blank(a, *a.shape[:2]), blank(a)
+    job = Eigh(CODES[a.dtype], *a.shape[:2], a.data_ptr(), values.data_ptr(), vectors.data_ptr())
+    assert emulation.run('eigh', job, [a, values, vectors], order) == 1
+    return values, vectors
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, F64], ids=str)
+@pytest.mark.parametrize('t', [1, 2, 3, 4, 7, 8, 15, 16, 31, 32])
+def test_eigh_reads_a_triangle_and_is_as_good_as_rounding(emulation, t, dtype):
+    a = symmetric(t, dtype)
+    values, vectors = eigh(emulation, a.tril())
+    assert emulation.counts(0) == (int(t == 1), 1, 0, 0)
+    assert [emulation.counts(i) for i in (1, 2)] == [(0, 0, 1, 1)] * 2
+    unit, largest = torch.finfo(dtype).eps, torch.linalg.matrix_norm(a.double(), 2)
+    expected, v = torch.linalg.eigvalsh(a.double()), vectors.double()
+    assert ((values - expected).abs().amax(1) <= 16 * unit * largest).all()
+    assert ((a.double() @ v - v * values.double()[:, None]).abs().amax((1, 2)) <= 32 * unit * largest).all()
+    assert ((v.mT @ v - torch.eye(t, dtype=F64)).abs() <= 16 * unit).all()
+    assert (values.diff(dim=1) >= 0).all()
+
+
+def test_eigh_does_not_know_the_order_of_threads_nor_its_neighbours(emulation):
+    for t in (7, 8, 32):
+        a = symmetric(t)
+        first = eigh(emulation, a)
+        for order in (1, 2):
+            assert all(torch.equal(f, e) for f, e in zip(eigh(emulation, a, order), first))
+        a[0, 0, 0], a[2] = math.nan, math.inf
+        values, vectors = eigh(emulation, a)
+        assert values[[0, 2]].isnan().all() and vectors[[0, 2]].isnan().all()
+        assert torch.equal(values[[1, 3]], first[0][[1, 3]]) and torch.equal(vectors[[1, 3]], first[1][[1, 3]])
+
+
+def test_eigh_of_what_is_diagonal_already(emulation):
+    a = torch.stack([torch.zeros(5, 5), torch.eye(5), torch.diag(torch.tensor([3.0, -1.0, 2.0, 1e-30, 1e30]))]).to(F64)
+    values, vectors = eigh(emulation, a)
+    assert torch.equal(values, a.diagonal(dim1=1, dim2=2).sort(-1).values)
+    assert torch.equal(vectors[:2], torch.eye(5, dtype=F64).expand(2, 5, 5))
+    assert emulation.library.lsef_cuda_eigh(ctypes.byref(Eigh(1, 1, 33)), None, None) == -1
+
+
+# ---- frame_repair ------------------------------------------------------------------------------------------------
+
+def frame_repair(emulation, g, predictor=None, local=1, order=0):
+    outlying, repair = blank(g, *g.shape[:2]), blank(g)
+    job = FrameRepair(CODES[g.dtype], local, *g.shape[:2], 2.5, 1.7, 1e-5, g.data_ptr(),
+                      None if predictor is None else predictor.data_ptr(), outlying.data_ptr(), repair.data_ptr())
+    known = [] if predictor is None else [predictor]
+    assert emulation.run('frame_repair', job, [g, outlying, repair, *known], order) == 1
+    assert emulation.counts(0) == (1, 1, 0, 0) and [emulation.counts(i) for i in (1, 2)] == [(0, 0, 1, 1)] * 2
+    return outlying, repair
+
+
+def isolation(emulation, operator, g, order=0):
+    found = blank(g, *g.shape[:2])
+    job = Isolation(CODES[g.dtype], *g.shape[:2], g.data_ptr(), operator.data_ptr(), found.data_ptr())
+    assert emulation.run('isolation', job, [g, operator, found], order) == 1
+    assert [emulation.counts(i) for i in range(3)] == [(1, 1, 0, 0)] * 2 + [(0, 0, 1, 1)]
+    return found
+
+
+@pytest.mark.parametrize('dtype, tolerance', [(F64, 1e-11), (torch.float32, 1e-3)], ids=str)
+@pytest.mark.parametrize('t', [2, 4, 7, 8, 16, 31, 32])
+def test_frame_repair_and_isolation_are_their_formulas(emulation, t, dtype, tolerance):
+    g = symmetric(t, F64)
+    g = (g + 3 * torch.eye(t, dtype=F64)).to(dtype)
+    g[1, 0, 0] *= 50
+    operator = torch.full_like(g, 0.7 / t)
+    for local, predictor in ((1, None), (0, None), (1, operator)):
+        results = [frame_repair(emulation, g, predictor, local, order) for order in (0, 1, 2)]
+        for other in results[1:]:
+            assert all(torch.equal(a, b) for a, b in zip(results[0], other))
+        with ops.backend('reference'):
+            expected = ops.frame_repair(g, 2.5, 1.7, bool(local), predictor)
+        assert_near(results[0], expected, tolerance)
+    results = [isolation(emulation, operator, g, order) for order in (0, 1, 2)]
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+    with ops.backend('reference'):
+        assert_near(results[:1], [ops.isolation(operator, g)], tolerance)
 
 
 def test_too_many_frames_are_refused(emulation):

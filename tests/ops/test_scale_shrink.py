@@ -214,37 +214,5 @@ def test_the_soft_threshold_has_its_derivative(computed_by):
     assert torch.autograd.gradcheck(soft_threshold, (x, tau))
 
 
-@pytest.mark.parametrize('shape', [(), (2, 1), (2, 5)], ids=str)
-def test_a_group_threshold_takes_its_length_off_every_frame(computed_by, shape):
-    x = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0), dtype=F64)
-    tau = 4 + torch.rand(shape, generator=torch.Generator().manual_seed(1), dtype=F64)
-    length = x.square().sum((1, 3), keepdim=True).sqrt()
-    per_frame = tau.expand(2, 5)[:, None, :, None]
-    found = ops.group_soft_threshold(x, tau)
-    torch.testing.assert_close(found, x * (1 - per_frame / length).relu(), rtol=1e-12, atol=1e-12)
-    assert 0 < (found == 0).double().mean() < 1
-    assert torch.autograd.gradcheck(ops.group_soft_threshold, (x.requires_grad_(), tau.requires_grad_()))
-
-
-def test_no_frame_near_the_group_threshold_scores_lower(computed_by):
-    """The proximal map: it minimises |x - s|^2 / 2 + tau sum_t |s_t|."""
-    x = torch.randn(1, 3, 5, 7, generator=torch.Generator().manual_seed(0), dtype=F64)
-    tau = torch.tensor(4.4, dtype=F64)
-    s = ops.group_soft_threshold(x, tau)
-
-    def objective(z):
-        return 0.5 * (x - z).square().sum() + tau * z.square().sum((1, 3)).sqrt().sum()
-
-    for seed in range(20):
-        step = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
-        for size in (1e-4, 1e-2, 1.0):
-            assert objective(s + size * step) >= objective(s)
-
-
-def test_a_group_threshold_that_fits_no_frame_is_refused():
-    with pytest.raises(ValueError, match=r'one per frame \(2, 5\)'):
-        ops.group_soft_threshold(torch.zeros(2, 3, 5, 7), torch.zeros(3))
-
-
 def test_an_average_of_one_frame_is_the_identity():
     assert torch.equal(moving_average(6, 1), torch.eye(6))

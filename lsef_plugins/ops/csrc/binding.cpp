@@ -121,6 +121,30 @@ void run(const Tensor& x, const Job& job, int (*cpu)(const Job*, lsef_parallel),
 #define LSEF_RUN(name, x, job, sums) run(x, job, lsef_cpu_##name, {}, sums)
 #endif
 
+// The same with as many bytes for sums as the job says itself.
+template <class Job>
+void run_with(int64_t bytes, const Tensor& x, const Job& job, int (*cpu)(const Job*, lsef_parallel),
+              int (*cuda)(const Job*, void*, void*)) {
+  if (!x.is_cuda()) return check(cpu(&job, parallel));
+#ifdef LSEF_WITH_CUDA
+  const torch::stable::accelerator::DeviceGuard guard(x.get_device_index());
+  const Tensor parts = empty(x, {bytes / 8}, ScalarType::Double);
+  const int code = cuda(&job, parts.mutable_data_ptr(), current_stream(x.get_device_index()));
+  if (code > 0) STD_TORCH_CHECK(false, "lsef: CUDA kernel: ", lsef_cuda_error(code));
+  check(code);
+#else
+  (void)bytes, (void)cuda;
+  STD_TORCH_CHECK(false, "lsef: the library was built without CUDA");
+#endif
+}
+#ifdef LSEF_WITH_CUDA
+#define LSEF_RUN_WITH(bytes, name, x, job) run_with(bytes, x, job, lsef_cpu_##name, lsef_cuda_##name)
+#define LSEF_FRAME_BYTES(job) lsef_cuda_frame_part_bytes(&(job).size, (job).windows)
+#else
+#define LSEF_RUN_WITH(bytes, name, x, job) run_with(bytes, x, job, lsef_cpu_##name, {})
+#define LSEF_FRAME_BYTES(job) 0
+#endif
+
 lsef_low_rank_sparse describe(const Tensor& x, const Tensor& matrix, const Tensor& tau, const Maybe& keep,
                               const Maybe& a, const Maybe& b, double exponent) {
   const lsef_size z = size_of(x);
@@ -222,20 +246,25 @@ Tensor residual_scale(const Tensor& x, const Maybe& matrix, int64_t sample, doub
   return scale;
 }
 
+// Jobs with windows: scale_shrink and frame_shrink.
+template <class Job> void set_windows(Job& k, const std::vector<int64_t>& windows) {
+  STD_TORCH_CHECK(!windows.empty() && windows.size() <= LSEF_MAX_WINDOWS, "lsef: 1 to 8 windows, got ", windows.size());
+  k.windows = int(windows.size());
+  for (size_t w = 0; w < windows.size(); ++w) {
+    STD_TORCH_CHECK(windows[w] >= 1 && windows[w] % 2 == 1, "lsef: windows are odd, got ", windows[w]);
+    k.half[w] = int(windows[w] / 2 < k.size.t ? windows[w] / 2 : k.size.t);
+  }
+}
+
 lsef_scale_shrink describe(const Tensor& r, const Tensor& tau, const Maybe& limit, const std::vector<int64_t>& windows,
                            double exponent) {
   const lsef_size z = size_of(r);
   const ScalarType sums = sums_of(r.scalar_type());
-  STD_TORCH_CHECK(!windows.empty() && windows.size() <= LSEF_MAX_WINDOWS, "lsef: 1 to 8 windows, got ", windows.size());
   lsef_scale_shrink k{};
   k.dtype = code_of(r.scalar_type());
   k.exponent = code_of(exponent);
-  k.windows = int(windows.size());
   k.size = z;
-  for (size_t w = 0; w < windows.size(); ++w) {
-    STD_TORCH_CHECK(windows[w] >= 1 && windows[w] % 2 == 1, "lsef: windows are odd, got ", windows[w]);
-    k.half[w] = int(windows[w] / 2 < z.t ? windows[w] / 2 : z.t);
-  }
+  set_windows(k, windows);
   k.r = view_of(r, z, r.scalar_type(), "r");
   k.tau = plain(r, tau, {z.n, z.c}, sums, "tau");
   k.limit = plain(r, limit, {z.n, z.c}, sums, "limit");
@@ -249,10 +278,7 @@ lsef_view slice(const Tensor& maps, int64_t w, const char* name) {
           maps.stride(3), maps.stride(4)};
 }
 
-std::tuple<Tensor, Tensor> scale_shrink(const Tensor& r, const Tensor& tau, const Maybe& limit,
-                                        std::vector<int64_t> windows, double exponent, double,
-                                        bool with_magnitude) {
-  lsef_scale_shrink k = describe(r, tau, limit, windows, exponent);
+template <class Job> std::tuple<Tensor, Tensor> empty_maps(const Tensor& r, Job& k, bool with_magnitude) {
   const int64_t count = k.windows;
   Tensor s = empty(r, {count, k.size.n, k.size.c, k.size.t, k.size.p}, r.scalar_type());
   Tensor m = with_magnitude ? empty(r, {count, k.size.n, k.size.c, k.size.t, k.size.p}, r.scalar_type())
@@ -261,15 +287,9 @@ std::tuple<Tensor, Tensor> scale_shrink(const Tensor& r, const Tensor& tau, cons
     k.s[w] = slice(s, w, "output");
     if (with_magnitude) k.m[w] = slice(m, w, "output");
   }
-  LSEF_RUN(scale_shrink, r, k, false);
   return {s, m};
 }
-
-std::tuple<Tensor, Tensor> scale_shrink_backward(const Maybe& to_s, const Maybe& to_m, const Tensor& r,
-                                                 const Tensor& tau, const Maybe& limit, std::vector<int64_t> windows,
-                                                 double exponent, double revival) {
-  lsef_scale_shrink k = describe(r, tau, limit, windows, exponent);
-  k.revival = revival;
+template <class Job> void set_gradients(const Tensor& r, const Maybe& to_s, const Maybe& to_m, Job& k) {
   for (const Maybe* g : {&to_s, &to_m})
     STD_TORCH_CHECK(!g->has_value() || ((*g)->dim() == 5 && (*g)->size(0) == k.windows &&
                         (*g)->size(1) == k.size.n && (*g)->size(2) == k.size.c && (*g)->size(3) == k.size.t &&
@@ -279,11 +299,145 @@ std::tuple<Tensor, Tensor> scale_shrink_backward(const Maybe& to_s, const Maybe&
     if (to_s) k.s[w] = slice(*to_s, w, "gradient");
     if (to_m) k.m[w] = slice(*to_m, w, "gradient");
   }
+}
+
+std::tuple<Tensor, Tensor> scale_shrink(const Tensor& r, const Tensor& tau, const Maybe& limit,
+                                        std::vector<int64_t> windows, double exponent, double,
+                                        bool with_magnitude) {
+  lsef_scale_shrink k = describe(r, tau, limit, windows, exponent);
+  auto [s, m] = empty_maps(r, k, with_magnitude);
+  LSEF_RUN(scale_shrink, r, k, false);
+  return {s, m};
+}
+
+std::tuple<Tensor, Tensor> scale_shrink_backward(const Maybe& to_s, const Maybe& to_m, const Tensor& r,
+                                                 const Tensor& tau, const Maybe& limit, std::vector<int64_t> windows,
+                                                 double exponent, double revival) {
+  lsef_scale_shrink k = describe(r, tau, limit, windows, exponent);
+  k.revival = revival;
+  set_gradients(r, to_s, to_m, k);
   Tensor to_r = torch::stable::empty_like(r), to_tau = empty(r, {k.size.n, k.size.c}, sums_of(r.scalar_type()));
   k.to_r = view_of(to_r, k.size, r.scalar_type(), "output");
   k.to_tau = to_tau.mutable_data_ptr();
   LSEF_RUN(scale_shrink_backward, r, k, false);
   return {to_r, to_tau};
+}
+
+lsef_frame_shrink describe(const Tensor& r, const std::vector<int64_t>& windows) {
+  lsef_frame_shrink k{};
+  k.dtype = code_of(r.scalar_type());
+  k.exponent = LSEF_SOFT;
+  k.size = size_of(r);
+  set_windows(k, windows);
+  k.r = view_of(r, k.size, r.scalar_type(), "r");
+  return k;
+}
+lsef_frame_shrink describe(const Tensor& r, const Tensor& tau, const Maybe& limit, double exponent,
+                           const std::vector<int64_t>& windows) {
+  lsef_frame_shrink k = describe(r, windows);
+  const ScalarType sums = sums_of(r.scalar_type());
+  k.exponent = code_of(exponent);
+  k.tau = plain(r, tau, {k.size.n, k.size.t}, sums, "tau");
+  k.limit = plain(r, limit, {k.size.n, k.size.c}, sums, "limit");
+  return k;
+}
+
+Tensor frame_norms(const Tensor& r, std::vector<int64_t> windows) {
+  lsef_frame_shrink k = describe(r, windows);
+  Tensor norms = empty(r, {k.size.n, k.windows, k.size.t}, sums_of(r.scalar_type()));
+  k.norms = norms.mutable_data_ptr();
+  LSEF_RUN_WITH(LSEF_FRAME_BYTES(k), frame_norms, r, k);
+  return norms;
+}
+
+// Norms that are given are not looked for, and come back empty.
+std::tuple<Tensor, Tensor, Tensor> frame_shrink(const Tensor& r, const Maybe& norms, const Tensor& tau,
+                                                const Maybe& limit, std::vector<int64_t> windows, double exponent,
+                                                double, bool with_magnitude) {
+  lsef_frame_shrink k = describe(r, tau, limit, exponent, windows);
+  const ScalarType sums = sums_of(r.scalar_type());
+  k.known = norms.has_value();
+  Tensor found = norms ? empty(r, {0}, sums) : empty(r, {k.size.n, k.windows, k.size.t}, sums);
+  k.norms = norms ? const_cast<void*>(plain(r, norms, {k.size.n, k.windows, k.size.t}, sums, "norms"))
+                  : found.mutable_data_ptr();
+  auto [s, m] = empty_maps(r, k, with_magnitude);
+  LSEF_RUN_WITH(LSEF_FRAME_BYTES(k), frame_shrink, r, k);
+  return {s, m, found};
+}
+
+std::tuple<Tensor, Tensor> frame_shrink_backward(const Maybe& to_s, const Maybe& to_m, const Tensor& r,
+                                                 const Tensor& norms, const Tensor& tau, const Maybe& limit,
+                                                 std::vector<int64_t> windows, double exponent, double revival) {
+  lsef_frame_shrink k = describe(r, tau, limit, exponent, windows);
+  const ScalarType sums = sums_of(r.scalar_type());
+  k.revival = revival;
+  k.known = 1;
+  k.norms = const_cast<void*>(plain(r, norms, {k.size.n, k.windows, k.size.t}, sums, "norms"));
+  set_gradients(r, to_s, to_m, k);
+  Tensor to_r = torch::stable::empty_like(r), to_tau = empty(r, {k.size.n, k.size.t}, sums);
+  k.to_r = view_of(to_r, k.size, r.scalar_type(), "output");
+  k.to_tau = to_tau.mutable_data_ptr();
+  LSEF_RUN_WITH(LSEF_FRAME_BYTES(k), frame_shrink_backward, r, k);
+  return {to_r, to_tau};
+}
+
+std::tuple<Tensor, Tensor> symmetric_eigh(const Tensor& a) {
+  const ScalarType type = a.scalar_type();
+  STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double,
+                  "lsef: symmetric_eigh takes float32 and float64 matrices");
+  STD_TORCH_CHECK(a.dim() == 3 && a.size(1) == a.size(2), "lsef: symmetric_eigh takes square matrices (n, t, t)");
+  lsef_eigh k{};
+  k.dtype = code_of(type);
+  k.n = a.size(0);
+  k.t = a.size(1);
+  k.matrix = plain(a, a, {k.n, k.t, k.t}, type, "matrices");
+  Tensor values = empty(a, {k.n, k.t}, type), vectors = empty(a, {k.n, k.t, k.t}, type);
+  k.values = values.mutable_data_ptr();
+  k.vectors = vectors.mutable_data_ptr();
+  LSEF_RUN_WITH(0, eigh, a, k);
+  return {values, vectors};
+}
+
+// Batches of small matrices (n, t, t) of float32 or float64.
+ScalarType check_squares(const Tensor& g) {
+  STD_TORCH_CHECK(g.scalar_type() == ScalarType::Float || g.scalar_type() == ScalarType::Double,
+                  "lsef: Gram matrices are float32 or float64");
+  STD_TORCH_CHECK(g.dim() == 3 && g.size(1) == g.size(2), "lsef: Gram matrices are square, (n, t, t)");
+  return g.scalar_type();
+}
+
+std::tuple<Tensor, Tensor> frame_repair(const Tensor& g, const Maybe& predictor, bool local, double kappa,
+                                        double bandwidth, double floor_ratio) {
+  const ScalarType type = check_squares(g);
+  lsef_frame_repair k{};
+  k.dtype = code_of(type);
+  k.local = local;
+  k.n = g.size(0);
+  k.t = g.size(1);
+  k.kappa = kappa;
+  k.bandwidth = bandwidth;
+  k.floor_ratio = floor_ratio;
+  k.gram = plain(g, g, {k.n, k.t, k.t}, type, "the Gram matrix");
+  k.predictor = plain(g, predictor, {k.n, k.t, k.t}, type, "predictor");
+  Tensor outlying = empty(g, {k.n, k.t}, type), repair = empty(g, {k.n, k.t, k.t}, type);
+  k.outlying = outlying.mutable_data_ptr();
+  k.repair = repair.mutable_data_ptr();
+  LSEF_RUN_WITH(0, frame_repair, g, k);
+  return {outlying, repair};
+}
+
+Tensor isolation(const Tensor& matrix, const Tensor& g) {
+  const ScalarType type = check_squares(g);
+  lsef_isolation k{};
+  k.dtype = code_of(type);
+  k.n = g.size(0);
+  k.t = g.size(1);
+  k.gram = plain(g, g, {k.n, k.t, k.t}, type, "the Gram matrix");
+  k.matrix = plain(g, matrix, {k.n, k.t, k.t}, type, "operator");
+  Tensor found = empty(g, {k.n, k.t}, type);
+  k.isolation = found.mutable_data_ptr();
+  LSEF_RUN_WITH(0, isolation, g, k);
+  return found;
 }
 
 }  // namespace
@@ -300,6 +454,15 @@ STABLE_TORCH_LIBRARY(lsef, m) {
         "bool with_magnitude) -> (Tensor, Tensor)");
   m.def("scale_shrink_backward(Tensor? to_s, Tensor? to_m, Tensor r, Tensor tau, Tensor? limit, int[] windows, "
         "float exponent, float revival) -> (Tensor, Tensor)");
+  m.def("frame_norms(Tensor r, int[] windows) -> Tensor");
+  m.def("frame_shrink(Tensor r, Tensor? norms, Tensor tau, Tensor? limit, int[] windows, float exponent, float revival, "
+        "bool with_magnitude) -> (Tensor, Tensor, Tensor)");
+  m.def("frame_shrink_backward(Tensor? to_s, Tensor? to_m, Tensor r, Tensor norms, Tensor tau, Tensor? limit, "
+        "int[] windows, float exponent, float revival) -> (Tensor, Tensor)");
+  m.def("frame_repair(Tensor g, Tensor? predictor, bool local, float kappa, float bandwidth, float floor_ratio) -> "
+        "(Tensor, Tensor)");
+  m.def("isolation(Tensor operator, Tensor g) -> Tensor");
+  m.def("symmetric_eigh(Tensor a) -> (Tensor, Tensor)");
 }
 #define LSEF_IMPLEMENT(device)                                                        \
   STABLE_TORCH_LIBRARY_IMPL(lsef, device, m) {                                        \
@@ -309,6 +472,12 @@ STABLE_TORCH_LIBRARY(lsef, m) {
     m.impl("residual_scale", TORCH_BOX(&residual_scale));                             \
     m.impl("scale_shrink", TORCH_BOX(&scale_shrink));                                 \
     m.impl("scale_shrink_backward", TORCH_BOX(&scale_shrink_backward));               \
+    m.impl("frame_norms", TORCH_BOX(&frame_norms));                                   \
+    m.impl("frame_shrink", TORCH_BOX(&frame_shrink));                                 \
+    m.impl("frame_shrink_backward", TORCH_BOX(&frame_shrink_backward));               \
+    m.impl("frame_repair", TORCH_BOX(&frame_repair));                                 \
+    m.impl("isolation", TORCH_BOX(&isolation));                                       \
+    m.impl("symmetric_eigh", TORCH_BOX(&symmetric_eigh));                             \
   }
 LSEF_IMPLEMENT(CPU)
 #ifdef LSEF_WITH_CUDA

@@ -11,12 +11,6 @@
 #include "lanes.h"   // before maths.h, whose templates call its exponential()
 #include "maths.h"
 
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && !defined(LSEF_ONE_INSTRUCTION_SET)
-#define LSEF_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define LSEF_CLONES
-#endif
-
 namespace lsef {
 namespace {
 
@@ -641,3 +635,5 @@ const char* lsef_cpu_instruction_set(void) {
   return "baseline";
 }
 }
+
+#include "cpu_frame_shrink.h"

@@ -3,6 +3,12 @@
 #include <cmath>
 #include <cstdint>
 #define LSEF_INLINE inline __attribute__((always_inline))
+// One source, compiled for three instruction sets: the running CPU chooses.
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && !defined(LSEF_ONE_INSTRUCTION_SET)
+#define LSEF_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define LSEF_CLONES
+#endif
 
 namespace lsef {
 

@@ -78,6 +78,22 @@ LSEF_HD Slopes<V> slopes(V r, V tau, const Exponent<V>& p, bool revive, V invers
   return {m <= tau ? V{} : one + p.second * q * q, -sign(r, one) * weight * (p.first + (one + one) * p.second * q)};
 }
 
+// ---- frame_shrink: a frame v of norm |v| becomes gain v with gain = shrink(|v|, tau) / |v| -----------------------
+
+template <class A> LSEF_HD A frame_gain(A norm, A tau, const Exponent<A>& p) {
+  const A kept = shrunken(norm, tau, p, A(1));
+  return norm > A(0) ? kept / norm : kept;
+}
+// From dot = <v, gradient of gain v>: what the norm adds to the gradient of v, in units of v, and that of tau.
+template <class A> struct FrameSlopes { A along, tau; };
+template <class A>
+LSEF_HD FrameSlopes<A> frame_slopes(A norm, A tau, A dot, const Exponent<A>& p, bool revive, A inverse_width) {
+  const Slopes<A> slope = slopes(norm, tau, p, revive, inverse_width, A(1));
+  if (norm == A(0)) return {A(0), dot * slope.tau};
+  const A share = dot / norm;
+  return {share * (slope.r - shrunken(norm, tau, p, A(1)) / norm) / norm, share * slope.tau};
+}
+
 // ---- low_rank_sparse: l = M x, r = k (x - l), s = k shrink(x - l, tau), y = x + a l + b s -------------------------
 
 template <class V> struct Gates { V tau, inverse_width, a, b; bool with_a, with_b; };   // 0 inf is no number: skip it

@@ -1,6 +1,9 @@
 // The CUDA kernels as a C library for the CPU, which test_cuda_emulation.py drives through ctypes.
 #define LSEF_EMULATE
 #include "../../../lsef_plugins/ops/csrc/cuda.cuh"
+#include "../../../lsef_plugins/ops/csrc/cuda_eigh.cuh"
+#include "../../../lsef_plugins/ops/csrc/cuda_frame_shrink.cuh"
+#include "../../../lsef_plugins/ops/csrc/cuda_repair.cuh"
 
 namespace lsef {
 inline float widen(bf16 v) {
