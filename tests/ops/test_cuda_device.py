@@ -108,7 +108,8 @@ def test_eigenvalues_without_a_word_to_the_host(t, dtype):
 def test_the_repair_of_frames_is_its_formula(t, dtype, tolerance):
     x = torch.randn(40, t, 60, generator=torch.Generator().manual_seed(0), dtype=F64)
     x[1, t // 2] *= 30
-    g, operator = (x @ x.mT).to(dtype), torch.full((40, t, t), 0.7 / t, dtype=dtype)
+    g = (x @ x.mT).to(dtype)
+    operator = (torch.linspace(0.1, 3, t, dtype=dtype)[:, None] / t).expand_as(g).contiguous()
     for predictor in (None, operator):
         with ops.backend('reference'):
             expected = ops.frame_repair(g, predictor=predictor)

@@ -492,7 +492,8 @@ def test_frame_repair_and_isolation_are_their_formulas(emulation, t, dtype, tole
     g = symmetric(t, F64)
     g = (g + 3 * torch.eye(t, dtype=F64)).to(dtype)
     g[1, 0, 0] *= 50
-    operator = torch.full_like(g, 0.7 / t)
+    # Rows of different length, or dividing errors by it would not show.
+    operator = (torch.linspace(0.1, 3, t, dtype=dtype)[:, None] / t).expand_as(g).contiguous()
     for local, predictor in ((1, None), (0, None), (1, operator)):
         results = [frame_repair(emulation, g, predictor, local, order) for order in (0, 1, 2)]
         for other in results[1:]:
