@@ -29,9 +29,10 @@ def main() -> None:
     if args.keep_memory:
         benchmark.keep_memory()
     print(ops.status())
-    rows = [row for shape, dtype in cases for backward in (False, True)
-            for row in benchmark.measure(shape, dtype, backward, args.device, args.rounds, not args.no_compile)]
-    print(benchmark.table(rows))
+    for place, (shape, dtype, backward) in enumerate((*case, way) for case in cases for way in (False, True)):
+        rows = list(benchmark.measure(shape, dtype, backward, args.device, args.rounds, not args.no_compile))
+        # Row by row: a run that is stopped has said what it knew.
+        print('\n'.join(benchmark.table(rows).splitlines()[2 if place else 0:]), flush=True)
 
 
 if __name__ == '__main__':
