@@ -27,7 +27,7 @@ class BuildWithOps(build_py):
         super().run()
         if BUILD_OPS == '0':
             return
-        builder = runpy.run_path(str(HERE / 'lsef_plugins' / 'ops' / 'build.py'))
+        builder = runpy.run_path(str(HERE / 'lsef_plugins' / 'ops' / 'builder.py'))
         root = HERE if getattr(self, 'editable_mode', False) else Path(self.build_lib)
         try:
             builder['build'](root / 'lsef_plugins' / 'ops')

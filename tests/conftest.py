@@ -137,7 +137,7 @@ def tiny_config(tiny_videos):
 def library(tmp_path_factory):
     """The status of the loaded library."""
     from lsef_plugins import ops
-    from lsef_plugins.ops import build
+    from lsef_plugins.ops import builder as build
     if os.environ.get('LSEF_OPS') == 'off':
         pytest.skip('the compiled operators are switched off by LSEF_OPS=off')
     if ops.status()['library'] is None:

@@ -18,7 +18,7 @@ make_environment() {
     fi
     local wanted
     wanted=$(cat requirements/quickstart.txt "requirements/$1.txt" setup.py pyproject.toml
-        cat lsef_plugins/ops/build.py lsef_plugins/ops/csrc/* | cksum  # other kernels are compiled again
+        cat lsef_plugins/ops/builder.py lsef_plugins/ops/csrc/* | cksum  # other kernels are compiled again
         "$python" -c 'import sys; print(sys.version, sys.executable)')
     local stamp="$VENV/installed-$1"
     if [ -x "$VENV/bin/python" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then

@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import torch
 from torch import Tensor
 
-from . import build
+from . import builder
 from .exporting import is_exported, is_traced, must_be_plain
 
 MODES = ('auto', 'off', 'required')
@@ -60,7 +60,7 @@ def load(path: Optional[str] = None) -> Dict[str, Any]:
         if mode == 'off' and path is None:
             _reason = 'switched off by LSEF_OPS=off'
         else:
-            _reason = _load(Path(path or os.environ.get('LSEF_OPS_LIBRARY') or build.HERE / build.LIBRARY))
+            _reason = _load(Path(path or os.environ.get('LSEF_OPS_LIBRARY') or builder.HERE / builder.LIBRARY))
         if mode == 'required' and _library is None:
             raise ImportError(f'LSEF_OPS=required, but the compiled operators cannot be used: {_reason}')
     return status()
@@ -70,10 +70,10 @@ def _load(path: Path) -> str:
     """Loads the library; returns why not, or an empty string."""
     global _library, _devices, _instruction_set
     if not path.exists():
-        return f'{path} does not exist; build it with: {build.COMMAND}'
+        return f'{path} does not exist; build it with: {builder.COMMAND}'
     # Looked up in the file: a library of other sources may hold operators of the same name and other arguments.
     built_from = re.search(rb'lsef sources ([0-9a-f]{16}) ', path.read_bytes())
-    if built_from is None or built_from.group(1).decode() != build.source_hash():
+    if built_from is None or built_from.group(1).decode() != builder.source_hash():
         return _told(f'{path} was built from other sources than those of this lsef_plugins')
     try:
         torch.ops.load_library(str(path))
@@ -90,7 +90,7 @@ def _load(path: Path) -> str:
 
 
 def _told(problem: str) -> str:
-    reason = f'{problem}; build it again with: {build.COMMAND}'
+    reason = f'{problem}; build it again with: {builder.COMMAND}'
     warnings.warn(f'lsef_plugins computes in plain PyTorch: {reason}', stacklevel=5)
     return reason
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lsef_plugins.ops import build
+from lsef_plugins.ops import builder as build
 
 
 @pytest.fixture(scope='session')
@@ -15,7 +15,7 @@ def emulated_library(tmp_path_factory):
     except build.BuildError as error:
         pytest.skip(str(error))
     here, target = Path(__file__).parent / 'emulation', tmp_path_factory.mktemp('emulation') / 'emulated.so'
-    subprocess.run([compiler, '-std=c++17', '-O0', '-fPIC', '-shared', '-Wno-subobject-linkage', f'-I{build.SOURCES}',
+    subprocess.run([compiler, '-std=c++17', '-O1', '-fPIC', '-shared', '-Wno-subobject-linkage', f'-I{build.SOURCES}',
                     f'-I{here}', str(here / 'emulated.cpp'), '-o', str(target)], check=True)
     return target
 

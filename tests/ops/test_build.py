@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lsef_plugins.ops import build
+from lsef_plugins.ops import builder as build
 
 ROOT = Path(build.HERE).parents[1]
 PRINT = 'from lsef_plugins import ops; print(ops.status()["library"])'
@@ -108,7 +108,7 @@ def test_a_new_library_replaces_the_old_one_whole(small_sources, compiler, tmp_p
 BUILD_SMALL = '''
 import sys
 from pathlib import Path
-from lsef_plugins.ops import build
+from lsef_plugins.ops import builder as build
 build.SOURCES = Path(sys.argv[1])
 build.build(Path(sys.argv[2]))
 '''

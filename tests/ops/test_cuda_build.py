@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from lsef_plugins.ops import build
+from lsef_plugins.ops import builder as build
 
-# Kernels times dtypes; folding and the T x T stage know float and double only. The fast ones know three dtypes, three numbers
-# of frames, and whether more than y is asked for.
-KERNELS = {'22low_rank_sparse_kernel': 4, '27low_rank_sparse_back_kernel': 4, '11gram_kernel': 4, 'residual_scale_kernel': 4,
-           'scale_shrink_kernel': 4, 'scale_shrink_back_kernel': 4, '11fold_kernel': 2, 'primitive_kernel': 1,
-           'frame_norms_kernel': 4, 'frame_shrink_kernel': 4, 'frame_dots_kernel': 4, 'frame_back_kernel': 4,
-           'frame_fold_kernel': 2, 'eigh_kernel': 2, 'frame_repair_kernel': 2, 'isolation_kernel': 2}
+# Kernels times dtypes; folding and the T x T stage know float and double only. The fast ones know three dtypes, three
+# numbers of frames, and whether more than y is asked for.
+KERNELS = {'22low_rank_sparse_kernel': 4, '27low_rank_sparse_back_kernel': 4, '11gram_kernel': 4,
+           'residual_scale_kernel': 4, 'scale_shrink_kernel': 4, 'scale_shrink_back_kernel': 4, '11fold_kernel': 2,
+           'primitive_kernel': 1, 'frame_norms_kernel': 4, 'frame_shrink_kernel': 4, 'frame_dots_kernel': 4,
+           'frame_back_kernel': 4, 'frame_fold_kernel': 2, 'eigh_kernel': 2, 'frame_repair_kernel': 2,
+           'isolation_kernel': 2}
 FAST = {'fast_low_rank_sparse_kernel': 18, 'fast_low_rank_sparse_back_kernel': 18, 'fast_gram_kernel': 18}
 # float64 is there to check gradients, not to be fast: except here.
 FAST_IN_DOUBLE = ('eigh_kernel', 'frame_repair_kernel', 'isolation_kernel')
@@ -43,7 +44,8 @@ def compiled(request, tmp_path_factory):
 
 
 def test_no_kernel_spills(compiled):
-    found = re.findall(r'Function properties for (\S+)\n.*?(\d+) bytes spill stores, (\d+) bytes spill loads', compiled[0])
+    found = re.findall(r'Function properties for (\S+)\n.*?(\d+) bytes spill stores, (\d+) bytes spill loads',
+                       compiled[0])
     assert len(found) == sum(KERNELS.values()) + sum(FAST.values())
     for name, count in {**KERNELS, **FAST}.items():
         assert sum(name in symbol for symbol, *_ in found) == count, name
@@ -54,11 +56,14 @@ def test_no_kernel_spills(compiled):
 
 def disassembler():
     """cuobjdump of the toolkit, or the one that comes with Triton."""
-    found = shutil.which('cuobjdump', path=os.pathsep.join(
-        filter(None, (os.environ.get('CUDA_HOME') and os.path.join(os.environ['CUDA_HOME'], 'bin'), os.environ['PATH']))))
+    home = os.environ.get('CUDA_HOME')
+    places = ([os.path.join(home, 'bin')] if home else []) + [os.environ['PATH']]
+    found = shutil.which('cuobjdump', path=os.pathsep.join(places))
     triton = importlib.util.find_spec('triton')
-    inside = triton and Path(next(iter(triton.submodule_search_locations))) / 'backends' / 'nvidia' / 'bin' / 'cuobjdump'
-    return found or (str(inside) if inside and os.access(inside, os.X_OK) else None)
+    if found or triton is None:
+        return found
+    inside = Path(next(iter(triton.submodule_search_locations))) / 'backends' / 'nvidia' / 'bin' / 'cuobjdump'
+    return str(inside) if os.access(inside, os.X_OK) else None
 
 
 def test_the_fast_kernels_move_features_16_bytes_at_a_time(compiled):

@@ -153,7 +153,8 @@ def test_the_fast_kernels_through_every_layout(layout, size, dtype):
             with ops.backend(backend):
                 found = [z for z in ops.low_rank_sparse(*arguments, outputs=outputs) if z is not None]
                 g = ops.gram(arguments[0].detach())
-            ups = [torch.sin(torch.arange(z.numel(), device=device) * 0.7).view(z.shape).to(x.dtype).to(z.dtype) for z in found]
+            ups = [torch.sin(torch.arange(z.numel(), device=device) * 0.7).view(z.shape).to(x.dtype).to(z.dtype)
+                   for z in found]
             results.append([*found, g, *torch.autograd.grad(found, arguments, ups, allow_unused=True)])
         if 'sums' in outputs:            # the number of those above the threshold may turn on the last bit of one
             counts = [found[len(outputs) - 1][..., 0] for found in results]

@@ -55,7 +55,8 @@ class Emulation(kernels.Emulation):
 
     def gram(self, arguments, events, order=0):
         x, matrix, tau, keep = arguments[:4]
-        found = torch.full((x.shape[0], x.shape[2], x.shape[2]), math.nan, dtype=torch.promote_types(x.dtype, torch.float32))
+        n, _, t, _ = x.shape
+        found = torch.full((n, t, t), math.nan, dtype=torch.promote_types(x.dtype, torch.float32))
         job = kernels.Gram(dtype=kernels.CODES[x.dtype], exponent=2, size=kernels.Size(*x.shape), x=kernels.view(x),
                            gram=found.data_ptr())
         if events:
@@ -71,7 +72,8 @@ class Emulation(kernels.Emulation):
         self.library.emulation_begin(0)
         for z in (given, found):
             self.library.emulation_buffer(ctypes.c_void_p(z.data_ptr()), ctypes.c_int64(z.numel()), ctypes.c_int64(4))
-        self.library.lsef_cuda_primitive(which, ctypes.c_void_p(given.data_ptr()), ctypes.c_void_p(found.data_ptr()), None)
+        pointers = [ctypes.c_void_p(z.data_ptr()) for z in (given, found)]
+        self.library.lsef_cuda_primitive(which, *pointers, None)
 
     @staticmethod
     def _job(arguments, exponent):
@@ -107,15 +109,25 @@ def uneven(x):
     return torch.stack((x, x), -1)[..., 0]
 
 
+def with_gaps(x):
+    """The first positions of longer rows."""
+    return torch.cat((x, x[..., :3]), -1)[..., :x.shape[-1]]
+
+
 # Linear with a warp per channel, and with four; several groups of channels for a block; odd and even positions. Rows in
-# several pieces, the last one short, alone and in fours; rows of an inner axis. Channels last: a set short of 16 channels,
-# positions left over, alone and in fours.
-WAYS = [(torch.clone, (2, 9, 8, 49)), (torch.clone, (2, 5, 8, 49)), (torch.clone, (1, 1, 8, 1)), (torch.clone, (1, 6, 16, 14)),
-        (torch.clone, (2, 10, 16, 15)), (torch.clone, (1, 3, 32, 17)), (torch.clone, (1, 19, 32, 3)),
-        (torch.clone, (1, 3, 8, 520)), (torch.clone, (2, 9, 16, 72)), (torch.clone, (1, 2, 32, 264)),
+# several pieces, the last one short, alone and in fours; rows of an inner axis. Channels last: a set short of 16
+# channels, positions left over, alone and in fours.
+WAYS = [(torch.clone, (2, 9, 8, 49)), (torch.clone, (2, 5, 8, 49)), (torch.clone, (1, 1, 8, 1)),
+        (torch.clone, (1, 6, 16, 14)), (torch.clone, (2, 10, 16, 15)), (torch.clone, (1, 3, 32, 17)),
+        (torch.clone, (1, 19, 32, 3)), (torch.clone, (1, 3, 8, 520)), (torch.clone, (2, 9, 16, 72)),
+        (torch.clone, (1, 2, 32, 264)),
         (torch.clone, (2, 8, 32, 64)), (frames_first, (2, 9, 8, 16)), (frames_first, (1, 3, 16, 40)),
         (channels_last, (2, 24, 8, 5)), (channels_last, (6, 40, 8, 9)), (channels_last, (1, 8, 16, 21)),
         (channels_last, (1, 56, 32, 5)), (channels_last, (5, 72, 16, 6))]
+
+
+def named(way):
+    return str(getattr(way, '__name__', way))
 
 
 def problem(size, dtype, lay=torch.clone, seed=0):
@@ -184,7 +196,7 @@ def check_backward(emulation, arguments, cotangents, outputs, order=0):
 
 
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
-@pytest.mark.parametrize('lay, size', WAYS, ids=lambda way: str(getattr(way, '__name__', way)))
+@pytest.mark.parametrize('lay, size', WAYS, ids=named)
 def test_every_way_through_memory(emulation, lay, size, dtype):
     arguments, cotangents = problem(size, dtype, lay)
     for outputs in (('merged', ), OUTPUTS):
@@ -202,7 +214,8 @@ def test_every_way_through_memory(emulation, lay, size, dtype):
         assert torch.equal(found, found.transpose(1, 2))
 
 
-@pytest.mark.parametrize('outputs', [c for count in range(1, 6) for c in itertools.combinations(OUTPUTS, count)], ids=' '.join)
+@pytest.mark.parametrize('outputs', [some for count in range(1, 6) for some in itertools.combinations(OUTPUTS, count)],
+                         ids=' '.join)
 def test_whatever_is_asked_for(emulation, outputs):
     arguments, cotangents = problem((1, 5, 8, 21), torch.float32)
     check_forward(emulation, arguments, cotangents, outputs)
@@ -233,10 +246,9 @@ def test_no_gate_and_every_exponent(emulation, exponent, without):
         assert_close(f, torch.zeros_like(f).double() if e is None else e, 2e-6)
 
 
-@pytest.mark.parametrize('lay, size, dtype', [(*WAYS[0], torch.bfloat16), (*WAYS[1], torch.float32), (*WAYS[5], torch.float16),
-                                              (*WAYS[7], torch.bfloat16), (*WAYS[13], torch.float32),
-                                              (*WAYS[14], torch.bfloat16)],
-                         ids=lambda way: str(getattr(way, '__name__', way)))
+@pytest.mark.parametrize('lay, size, dtype', [
+    (*WAYS[0], torch.bfloat16), (*WAYS[1], torch.float32), (*WAYS[5], torch.float16), (*WAYS[7], torch.bfloat16),
+    (*WAYS[13], torch.float32), (*WAYS[14], torch.bfloat16)], ids=named)
 def test_the_order_of_threads_changes_no_bit(emulation, lay, size, dtype):
     arguments, cotangents = problem(size, dtype, lay)
     results = []
@@ -252,7 +264,7 @@ def test_the_order_of_threads_changes_no_bit(emulation, lay, size, dtype):
 
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
 @pytest.mark.parametrize('lay, size', [(torch.clone, (2, 5, 8, 21)), (channels_last, (1, 24, 16, 5))],
-                         ids=lambda way: str(getattr(way, '__name__', way)))
+                         ids=named)
 @pytest.mark.parametrize('place', range(6))
 def test_nan_comes_out_where_the_formula_has_it(emulation, lay, size, dtype, place):
     arguments, cotangents = problem(size, dtype, lay)
@@ -272,8 +284,9 @@ def test_nan_comes_out_where_the_formula_has_it(emulation, lay, size, dtype, pla
 @pytest.mark.parametrize('lay, size, dtype', [
     (uneven, (2, 5, 8, 16), torch.float32), (torch.clone, (2, 5, 12, 16), torch.bfloat16),
     (torch.clone, (2, 5, 8, 16), F64), (channels_last, (2, 5, 8, 21), torch.float16),
-    (frames_first, (2, 9, 8, 21), torch.bfloat16), (torch.clone, (1, 1, 32, 401), torch.bfloat16)],
-    ids=lambda way: str(getattr(way, '__name__', way)))
+    (frames_first, (2, 9, 8, 21), torch.bfloat16), (with_gaps, (2, 1, 8, 5), torch.bfloat16),
+    (torch.clone, (1, 1, 32, 401), torch.bfloat16)],
+    ids=named)
 def test_what_does_not_lie_in_pieces_of_16_bytes_is_left_to_the_other_kernels(emulation, lay, size, dtype):
     arguments, cotangents = problem(size, dtype, lay)
     expected, gradients = formula(arguments, cotangents, MAPS)

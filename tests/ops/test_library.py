@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lsef_plugins import ops
-from lsef_plugins.ops import build, exporting
+from lsef_plugins.ops import builder as build
+from lsef_plugins.ops import exporting
 from lsef_plugins.ops import library as state
 
 

@@ -53,8 +53,8 @@ template <class A> __device__ __forceinline__ Gates<A> gates_of(const lsef_low_r
           k.b != nullptr};
 }
 
-// The blocks' parts of a clip, added up in a fixed order: a warp takes every 16th part, then the warps' sums are added, so
-// that many loads are under way at once. `square` entries go to `matrix`, the rest to `rest`.
+// The blocks' parts of a clip, added up in a fixed order: a warp takes every 16th part, then the warps' sums are added,
+// so that many loads are under way at once. `square` entries go to `matrix`, the rest to `rest`.
 constexpr int kFoldWarps = 16;
 template <class A>
 __global__ void __launch_bounds__(32 * kFoldWarps)
@@ -66,7 +66,8 @@ __global__ void __launch_bounds__(32 * kFoldWarps)
   A sum = 0;
   if (i < entries) {
     LSEF_UNROLL_BY(8)
-    for (int64_t b = warp; b < blocks; b += kFoldWarps) sum += static_cast<const A*>(parts)[(n * blocks + b) * entries + i];
+    for (int64_t b = warp; b < blocks; b += kFoldWarps)
+      sum += static_cast<const A*>(parts)[(n * blocks + b) * entries + i];
   }
   sums[threadIdx.x] = sum;
   __syncthreads();
@@ -97,7 +98,8 @@ int launch(Kernel kernel, const lsef_size& size, size_t shared, void* stream, Ar
                    arguments...);
 }
 template <class A>
-int fold(const void* parts, int64_t clips, int64_t blocks, int entries, int square, void* matrix, void* rest, void* stream) {
+int fold(const void* parts, int64_t clips, int64_t blocks, int entries, int square, void* matrix, void* rest,
+         void* stream) {
   return launch_on(fold_kernel<A>, dim3(unsigned(entries + 31) / 32, unsigned(clips)), dim3(32 * kFoldWarps),
                    32 * kFoldWarps * sizeof(A), stream, parts, blocks, entries, square, matrix, rest);
 }

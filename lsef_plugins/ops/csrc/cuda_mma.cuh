@@ -1,21 +1,21 @@
 // low_rank_sparse and gram on the tensor cores, for 8, 16 and 32 frames of float32, bfloat16 and float16.
 //
-// A warp takes 16 columns of x at a time as the rows of a matrix, with the frames along the sum: L' = X' M'. Laid out so,
-// a product leaves in each lane what the next one takes (to_x' += D' M), and X and D are transposed only once, in
+// A warp takes 16 columns of x at a time as the rows of a matrix, with the frames along the sum: L' = X' M'. Laid out
+// so, a product leaves in each lane what the next one takes (to_x' += D' M), and X and D are transposed only once, in
 // registers, for to_M += D X'. l, s and d never leave the registers.
 //
-// The tensor cores multiply bfloat16. A number of float32 is the sum of three of them, one of float16 of two: x is split
-// exactly, whatever its exponent. M and d are split into two (16 bits, where the results have 8 or 11) or, for float32,
-// three; products of parts too small to matter are left out. That is about 4e-6 relative for 16-bit features and 3e-7 for
-// float32, the latter at a fraction of the 3 T multiplications per element that float32 would take elsewhere. What is
-// infinite comes out NaN (its remainder is).
+// The tensor cores multiply bfloat16. A number of float32 is the sum of three of them, one of float16 of two: x is
+// split exactly, whatever its exponent. M and d are split into two (16 bits, where the results have 8 or 11) or, for
+// float32, three; products of parts too small to matter are left out. That is about 4e-6 relative for 16-bit features
+// and 3e-7 for float32, the latter at a fraction of the 3 T multiplications per element that float32 would take
+// elsewhere. What is infinite comes out NaN (its remainder is).
 //
 // Tensor cores round sums toward zero. Sums over columns are therefore kept in them for one stage only and added up in
 // ordinary float32, in a fixed order.
 //
-// What limits these kernels at bfloat16 is not memory alone: 4.3 TB/s are 4.8 elements per clock and multiprocessor in the
-// forward pass, which leaves some 26 instructions for each. Hence pairs of neighbours wherever the layout has them, and
-// versions without what is not asked for (`Whole`).
+// What limits these kernels at bfloat16 is not memory alone: 4.3 TB/s are 4.8 elements per clock and multiprocessor in
+// the forward pass, which leaves some 26 instructions for each. Hence pairs of neighbours wherever the layout has them,
+// and versions without what is not asked for (`Whole`).
 #pragma once
 #include <atomic>
 
@@ -40,7 +40,8 @@ template <int N> __device__ __forceinline__ void split(float low, float high, ui
   }
 }
 
-template <int N, int B> __device__ __forceinline__ void split_all(const float (&values)[B][4], uint32_t (&parts)[N][B][2]) {
+template <int N, int B>
+__device__ __forceinline__ void split_all(const float (&values)[B][4], uint32_t (&parts)[N][B][2]) {
   LSEF_UNROLL
   for (int j = 0; j < B; ++j) {
     LSEF_UNROLL
@@ -103,7 +104,8 @@ template <int T, int N, bool Turned> __device__ __forceinline__ void share_words
   for (int i = threadIdx.x; i < B * B * 32; i += kThreads) {
     const int lane = i & 31, n = 8 * (i / 32 / B) + (lane >> 2), k = 8 * (i / 32 % B) + 2 * (lane & 3);
     uint32_t parts[N];
-    split(Turned ? matrix[k * T + n] : matrix[n * T + k], Turned ? matrix[(k + 1) * T + n] : matrix[n * T + k + 1], parts);
+    split(Turned ? matrix[k * T + n] : matrix[n * T + k], Turned ? matrix[(k + 1) * T + n] : matrix[n * T + k + 1],
+          parts);
     LSEF_UNROLL
     for (int part = 0; part < N; ++part) to[part * B * B * 32 + i] = parts[part];
   }
@@ -127,7 +129,8 @@ template <int T, int N> struct Matrix {
 // out (16 columns x frames 8 i .. 8 i + 7) += the sum over frames of a times block row i of the matrix. The small parts
 // come first.
 template <int T, int NA, int N>
-__device__ __forceinline__ void multiply(float (&out)[4], const uint32_t (&a)[NA][T / 8][2], const Matrix<T, N>& m, int i) {
+__device__ __forceinline__ void multiply(float (&out)[4], const uint32_t (&a)[NA][T / 8][2], const Matrix<T, N>& m,
+                                         int i) {
   constexpr int B = T / 8;
   LSEF_UNROLL
   for (int order = N - 1; order >= 0; --order) {
@@ -239,7 +242,8 @@ __device__ __forceinline__ void leave(float* slots, const float (&sums)[2][K], c
 }
 // give(channel, i, sum)
 template <int K, class Give>
-__device__ __forceinline__ void pick_up(const float* slots, const Plan& plan, int64_t first, int64_t channels, Give give) {
+__device__ __forceinline__ void pick_up(const float* slots, const Plan& plan, int64_t first, int64_t channels,
+                                        Give give) {
   for (int i = threadIdx.x; i < plan.channels * K; i += kThreads) {
     const int channel = i / K, set = channel / plan.per_set;
     if (first + channel >= channels) continue;
@@ -254,8 +258,8 @@ __device__ __forceinline__ void pick_up(const float* slots, const Plan& plan, in
 
 constexpr int kSlots = kWarps * 16 * kStatistics;
 
-// Blocks that a multiprocessor must be able to hold, which is what bounds the registers of a lane: 65536 / (128 blocks).
-// As many as the compiler manages without spilling.
+// Blocks that a multiprocessor must be able to hold, which is what bounds the registers of a lane: 65536 / (128
+// blocks). As many as the compiler manages without spilling.
 template <class E, int T, bool Whole>
 constexpr int kForwardBlocks = Whole ? (T == 8 ? 6 : 4) : T == 8 ? 8 : T == 16 ? 6 : 5;
 template <class E, int T, bool Whole>
@@ -284,8 +288,8 @@ template <class E, int T, int N> struct Room {
 template <int T> __device__ __forceinline__ void share_keep(float* to, const void* keep, int64_t n) {
   for (int t = threadIdx.x; t < T; t += kThreads) to[t] = entry(keep, n * T + t, 1.f);
 }
-__device__ __forceinline__ int64_t channel_of(const Plan& plan, const lsef_size& size, Item item, int set, const Lane& at,
-                                              int h) {
+__device__ __forceinline__ int64_t channel_of(const Plan& plan, const lsef_size& size, Item item, int set,
+                                              const Lane& at, int h) {
   const int64_t c = item.group * plan.channels + set * plan.per_set + (plan.per_set == 1 ? 0 : 2 * at.g + h);
   return c < size.c ? c : size.c - 1;
 }
@@ -476,8 +480,8 @@ __global__ void __launch_bounds__(kThreads, (kBackwardBlocks<E, T, Whole>))
           const int h = v >> 1;
           GateGradients<float> found = {gate_sums[h][0], gate_sums[h][1], gate_sums[h][2]};
           const InputGradients<float> back =
-              put_back<Whole, !Whole>(to_x[j][v], l[v], v & 1 ? keep.high : keep.low, {up_y[v], up_l[v], up_s[v], up_r[v]}, sums[h],
-                              gates[h], p, revive, 1.f, found);
+              put_back<Whole, !Whole>(to_x[j][v], l[v], v & 1 ? keep.high : keep.low,
+                                      {up_y[v], up_l[v], up_s[v], up_r[v]}, sums[h], gates[h], p, revive, 1.f, found);
           gate_sums[h][0] = found.tau;
           gate_sums[h][1] = found.a;
           gate_sums[h][2] = found.b;
@@ -562,7 +566,8 @@ __global__ void __launch_bounds__(kThreads, (kGramBlocks<E, T>))
     if (next.group < plan.groups) fetch<E, T>(plan, k.size, k.x, n, next, room.stages + (turn ^ 1) * plan.stage);
     end_group();
     const Tiles tiles = tiles_of<E, T>(plan, k.size, item, set);
-    const E* tile = room.stages + turn * plan.stage + tiles.first + member * tiles.along + 2 * at.q * plan.stride + 2 * at.g;
+    const E* tile =
+        room.stages + turn * plan.stage + tiles.first + member * tiles.along + 2 * at.q * plan.stride + 2 * at.g;
     int left = tiles.room - member * tiles.less - 2 * at.g;
     const int along = plan.members * tiles.along, less = plan.members * tiles.less;
     for (int i = member; i < tiles.count; i += plan.members, tile += along, left -= less) {
@@ -609,7 +614,8 @@ template <auto Kernel> int resident_blocks(size_t shared, int64_t* blocks) {
     *blocks = found & 0xfffff;
     return 0;
   }
-  if (code == cudaSuccess) code = cudaFuncSetAttribute(Kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared));
+  if (code == cudaSuccess)
+    code = cudaFuncSetAttribute(Kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared));
   if (code == cudaSuccess)
     code = cudaFuncSetAttribute(Kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
   if (code == cudaSuccess) code = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, Kernel, kThreads, shared);
@@ -662,9 +668,10 @@ template <class E> struct Fast {
     if (shared > kMostShared) return kNotHere;
     unsigned blocks;
     const bool whole = !k.y.data || k.l.data || k.s.data || k.r.data || k.sums;
-    const int code =
-        whole ? launch_fast<fast_low_rank_sparse_back_kernel<E, T, true>>(k.size, plan, shared, stream, &blocks, k, plan, parts)
-              : launch_fast<fast_low_rank_sparse_back_kernel<E, T, false>>(k.size, plan, shared, stream, &blocks, k, plan, parts);
+    const int code = whole ? launch_fast<fast_low_rank_sparse_back_kernel<E, T, true>>(k.size, plan, shared, stream,
+                                                                                       &blocks, k, plan, parts)
+                           : launch_fast<fast_low_rank_sparse_back_kernel<E, T, false>>(k.size, plan, shared, stream,
+                                                                                        &blocks, k, plan, parts);
     return code ? code : fold<float>(parts, k.size.n, blocks, squares, T * T, k.to_matrix, k.to_keep, stream);
   }
   template <int T> static int gram(const lsef_gram& k, void* parts, void* stream) {
@@ -673,8 +680,9 @@ template <class E> struct Fast {
     const size_t shared = Room<E, T, PartsOf<E>::matrix>::bytes(k.matrix ? 1 : 0, T * T, int64_t(plan.stage) * 2);
     if (shared > kMostShared) return kNotHere;
     unsigned blocks;
-    const int code = k.matrix ? launch_fast<fast_gram_kernel<E, T, true>>(k.size, plan, shared, stream, &blocks, k, plan, parts)
-                              : launch_fast<fast_gram_kernel<E, T, false>>(k.size, plan, shared, stream, &blocks, k, plan, parts);
+    const int code =
+        k.matrix ? launch_fast<fast_gram_kernel<E, T, true>>(k.size, plan, shared, stream, &blocks, k, plan, parts)
+                 : launch_fast<fast_gram_kernel<E, T, false>>(k.size, plan, shared, stream, &blocks, k, plan, parts);
     return code ? code : fold<float>(parts, k.size.n, blocks, T * T, T * T, k.gram, nullptr, stream);
   }
 };

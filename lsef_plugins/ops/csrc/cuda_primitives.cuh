@@ -1,5 +1,5 @@
-// Each instruction of instructions.h alone, one warp at a time, so that a test can hold it against the PTX manual's tables:
-// `from` and `to` hold so many 32-bit words per lane, one lane after the other.
+// Each instruction of instructions.h alone, one warp at a time, so that a test can hold it against the PTX manual's
+// tables: `from` and `to` hold so many 32-bit words per lane, one lane after the other.
 #pragma once
 #include "cuda_common.cuh"
 #include "instructions.h"

@@ -1,13 +1,13 @@
-// How the fast kernels see device memory: in pieces ("stages") that lie in shared memory while they are worked on, fetched
-// by 16-byte asynchronous copies while the one before is computed, written back by 16-byte stores.
+// How the fast kernels see device memory: in pieces ("stages") that lie in shared memory while they are worked on,
+// fetched by 16-byte asynchronous copies while the one before is computed, written back by 16-byte stores.
 //
 // What a warp computes is a tile: 16 columns (an element of each frame) x T frames. A stage is in memory
 //   linear  (n, c, t, p) contiguous, any p: whole channels, which follow each other without a gap;
 //   rows    positions side by side, 8 or more of 16 bytes each, in any order of the other axes: a piece of each row of
 //           one or four channels;
 //   last    channels side by side (channels_last_3d): 16 or 64 channels of some positions.
-// In the first two the columns of a tile are positions of one channel, in the last channels of one position. Four sets of
-// channels go to four warps, or, where there are few channels or a long row, one set to all four (`members`).
+// In the first two the columns of a tile are positions of one channel, in the last channels of one position. Four sets
+// of channels go to four warps, or, where there are few channels or a long row, one set to all four (`members`).
 //
 // Why these sizes: a large GPU must have some 30 KB of reads under way per multiprocessor to hide the latency of its
 // memory. A stage is 8 KB, one is under way per block and input, and registers and
@@ -40,8 +40,8 @@ __device__ __forceinline__ Item after(Item item, const Plan& plan) {
 
 // Calls move(in the stage, in device memory) for every 16 bytes of the stage that exist.
 template <class E, int T, class Move>
-__device__ __forceinline__ void for_vectors(const Plan& plan, const lsef_size& size, const lsef_view& v, int64_t n, Item item,
-                                            E* stage, Move move) {
+__device__ __forceinline__ void for_vectors(const Plan& plan, const lsef_size& size, const lsef_view& v, int64_t n,
+                                            Item item, E* stage, Move move) {
   const int64_t c = item.group * plan.channels, p = item.chunk * plan.positions;
   E* from = static_cast<E*>(v.data) + n * v.n + c * v.c;
   if (plan.mode == kLinear) {

@@ -1,6 +1,6 @@
 // The instructions of the fast kernels beyond CUDA's C++: products on the tensor cores, 16-byte asynchronous copies and
-// packed conversions (PTX, sm_80 and later). tests/ops/emulation has each of them again, written from the same tables of
-// the PTX manual; tests/ops/test_cuda_device.py compares every one with those tables on a real GPU.
+// packed conversions (PTX, sm_80 and later). tests/ops/emulation has each of them again, written from the same tables
+// of the PTX manual; tests/ops/test_cuda_device.py compares every one with those tables on a real GPU.
 #pragma once
 #include "device.h"
 
@@ -25,8 +25,8 @@ __device__ __forceinline__ void multiply8(float (&c)[4], uint32_t a0, uint32_t a
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a0), "r"(a1), "r"(b0));
 }
 // The same with a (16 x 16) and b (16 x 8): a2, a3 and b1 are what a0, a1 and b0 are, 8 further along the sum.
-__device__ __forceinline__ void multiply16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
-                                           uint32_t b1) {
+__device__ __forceinline__ void multiply16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                                           uint32_t b0, uint32_t b1) {
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
                "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])

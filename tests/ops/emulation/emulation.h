@@ -4,13 +4,14 @@
 //   * an access to device memory outside the registered buffers, or to shared memory beyond what was asked for (the
 //     guard behind it is checked);
 //   * shared memory that is read before it is written (it is filled with NaN before every block);
-//   * a missing barrier: fibers run in turn; or the last warp as far as it gets before the one before it begins; or warps
-//     and lanes at random; and the results must be equal;
-//   * an asynchronous copy that nobody waits for, or whose data is used before the wait: it arrives at the wait, and the
-//     place it goes to holds NaN until then;
+//   * a missing barrier: fibers run in turn; or the last warp as far as it gets before the one before it begins; or
+//     warps and lanes at random; and the results must be equal;
+//   * an asynchronous copy that nobody waits for, or whose data is used before the wait: it arrives at the wait, and
+//     the place it goes to holds NaN until then;
 //   * an access of several elements that is not aligned to its size.
-// Products on the tensor cores follow the tables of the PTX manual and round toward zero after exact sums, the worst that is
-// seen of the hardware. Reads and writes are counted per element. Not emulated: time, and memory ordering inside a warp.
+// Products on the tensor cores follow the tables of the PTX manual and round toward zero after exact sums, the worst
+// that is seen of the hardware. Reads and writes are counted per element. Not emulated: time, and memory ordering
+// inside a warp.
 #pragma once
 #include <ucontext.h>
 
