@@ -139,8 +139,8 @@ def commands(work: Path) -> Tuple[List[List[str]], List[str]]:
     libraries = [f'-L{lib}', '-ltorch_cpu', '-ldl']
     if nvcc is not None:
         objects['cuda'] = str(work / 'cuda.o')
-        compilations.append([*nvcc_command(nvcc, compiler), *architectures(), str(SOURCES / 'cuda.cu'), '-o',
-                             objects['cuda']])
+        compilations.append([*nvcc_command(nvcc, compiler), '--threads', str(jobs()), *architectures(),
+                             str(SOURCES / 'cuda.cu'), '-o', objects['cuda']])
         # Static, so that the library does not ask for the runtime of one CUDA release.
         libraries += [f'-L{find_cuda_runtime(nvcc)}', '-lcudart_static', '-lrt', '-lpthread']
     link = [compiler, '-shared', '-s', '-Wl,--exclude-libs,ALL', '-o', str(work / LIBRARY.name), *objects.values(),
@@ -150,6 +150,11 @@ def commands(work: Path) -> Tuple[List[List[str]], List[str]]:
 
 def nvcc_command(nvcc: Path, compiler: str) -> List[str]:
     return [str(nvcc), '-std=c++17', '-O3', '-ccbin', compiler, '-Xcompiler', '-fPIC,-fvisibility=hidden', '-c']
+
+
+def jobs() -> int:
+    """Compilers at a time."""
+    return int(os.environ.get('MAX_JOBS') or os.cpu_count() or 1)
 
 
 def run(command: Sequence[str]) -> None:
@@ -168,7 +173,7 @@ def build(package: Path = HERE) -> Path:
     with tempfile.TemporaryDirectory(prefix='lsef_build_') as folder:
         work = Path(folder)
         compilations, link = commands(work)
-        with concurrent.futures.ThreadPoolExecutor(int(os.environ.get('MAX_JOBS') or os.cpu_count() or 1)) as pool:
+        with concurrent.futures.ThreadPoolExecutor(jobs()) as pool:
             list(pool.map(run, compilations))
         run(link)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,8 @@ namespace lsef {
 
 // The axes that pair k of round r turns, by the circle method: the last one stays, the others go round. `axes` is even;
 // where the matrix has one row less, the last axis is missing and its partner rests.
-struct Pair { int p, q; };
-__device__ __forceinline__ Pair pair_at(int k, int r, int axes) {
+struct RowPair { int p, q; };
+__device__ __forceinline__ RowPair pair_at(int k, int r, int axes) {
   const int ring = axes - 1, p = r + k < ring ? r + k : r + k - ring, q = r - k < 0 ? r - k + ring : r - k;
   return {k ? p : ring, q};
 }
@@ -39,7 +39,7 @@ template <class A> __device__ __forceinline__ bool find_rotations(const EighShar
   const int k = threadIdx.x;
   int wanted = 0;
   if (k < axes / 2) {
-    const Pair pair = pair_at(k, round, axes);
+    const RowPair pair = pair_at(k, round, axes);
     A apq = 0;
     Rotation<A> turned = {A(0), A(0), A(0)};
     if (pair.p < T) {
@@ -62,7 +62,7 @@ template <class A> __device__ __forceinline__ bool find_rotations(const EighShar
 // The 2 x 2 elements where the axes of two pairs meet: nobody else touches them in this round.
 template <class A>
 __device__ __forceinline__ void turn_block(const EighShared<A>& m, int T, int axes, int round, int i, int j) {
-  const Pair row = pair_at(i, round, axes), column = pair_at(j, round, axes);
+  const RowPair row = pair_at(i, round, axes), column = pair_at(j, round, axes);
   A* a = m.a;
   const int s = m.stride;
   if (i == j) {
@@ -100,7 +100,7 @@ template <class A> __device__ __forceinline__ bool eigh_sweep(const EighShared<A
       if (b / pairs <= b % pairs) turn_block(m, T, axes, round, b / pairs, b % pairs);
     for (int e = lane; e < pairs * T; e += 32) {
       const int k = e / T, r = e % T;
-      const Pair pair = pair_at(k, round, axes);
+      const RowPair pair = pair_at(k, round, axes);
       if (pair.p < T) turn(m.v[pair.p * m.stride + r], m.v[pair.q * m.stride + r], m.at(k));
     }
     __syncwarp();
