@@ -1,8 +1,8 @@
 """Whether a file is whole, judged by its own structure: a few reads of a few bytes, no decoding.
 
 Videos (MP4/MOV): the boxes of the container. Pictures: JPEG, PNG, WebP and BMP all say where they end. OpenCV is no
-judge of that: it fills the lower part of a truncated JPEG with grey and prints a line on stderr. Functions return a
-phrase such as 'is empty', or None.
+judge of that: up to 4.x it fills the lower part of a truncated JPEG with grey and prints a line on stderr. Functions
+return a phrase such as 'is empty', or None.
 """
 from __future__ import annotations
 

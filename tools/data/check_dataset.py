@@ -40,6 +40,7 @@ def parse_args(arguments=None) -> argparse.Namespace:
     parser.add_argument('--min-frames', type=int, help='fewer are too few (default: the shortest published clip)')
     closeness = parser.add_mutually_exclusive_group()
     closeness.add_argument('--decode', action='store_true', help='decode every frame')
+    closeness.add_argument('--ends', action='store_true', help='read the ends of every frame: finds all truncated ones')
     closeness.add_argument('--names-only', action='store_true', help='do not open frames: truncated ones are not found')
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one per core)')
     parser.add_argument('--json', metavar='FILE', help='also write the report for machines')
@@ -53,7 +54,7 @@ def main(arguments=None) -> int:
     request = Request(
         args.data_set, args.root, args.train, args.test, tuple(args.folds), args.img, args.video, args.strip_prefix,
         args.label_base, order, args.label_index, args.allow_outside_root, args.expect, args.min_frames, args.decode,
-        not args.names_only, args.workers, not args.quiet)
+        'none' if args.names_only else 'all' if args.ends else 'some', args.workers, not args.quiet)
     try:
         report = examine(request)
         if args.json:

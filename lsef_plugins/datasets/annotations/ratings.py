@@ -31,7 +31,7 @@ class Ratings:
 def read_table(path: PathLike) -> tuple[np.ndarray, list[int], Optional[list[str]]]:
     """Numbers ``(rows, columns)`` float64, the line number of each row, and the header where there is one."""
     lines, _ = read_lines(path)
-    delimiter = delimiter_of([text for _, text in lines])
+    delimiter = delimiter_of([lines[0][1]])
     rows = [(number, split_cells(text, delimiter) if delimiter else text.split()) for number, text in lines]
     header = None if _all_numbers(rows[0][1]) else rows[0][1]
     rows = rows[1:] if header else rows
@@ -90,9 +90,10 @@ def read_rating(path: PathLike, column: Optional[int] = None) -> tuple[np.ndarra
 
 
 def _counts_frames(values: np.ndarray) -> bool:
-    """Whether a column is 0, 1, 2, ... or 1, 2, 3, ..., as a frame number is, gaps allowed."""
-    return bool((values == np.round(values)).all() and values[0] in (0, 1) and len(values) > 1
-                and (np.diff(values) >= 1).all())
+    """Whether a column is 0, 1, 2, ... or 1, 2, 3, ..., as a frame number is, a few gaps allowed."""
+    steps = np.diff(values)
+    return bool(len(values) > 1 and (values == np.round(values)).all() and values[0] in (0, 1)
+                and (steps >= 1).all() and np.median(steps) == 1)
 
 
 def _monotone(values: np.ndarray) -> bool:

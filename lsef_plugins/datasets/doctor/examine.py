@@ -14,7 +14,7 @@ from ..frames import ClipFolders
 from ..splits import dfew_list, ferv39k_list
 from .ratings import examine_ratings
 from .report import Finding, Report
-from .scan import Look, scan_clips
+from .scan import ENDS, Look, scan_clips
 
 DATA_SETS = ('dfew', 'ferv39k', 'veatic')
 PREFIX = {'dfew': 'Clip/clip_224x224', 'ferv39k': '2_ClipsforFaceCrop'}
@@ -35,7 +35,8 @@ class Request:
         expect: 'published' compares numbers of clips and class shares with the publication, 'any' does not.
         min_frames: clips with fewer frames are too short; None takes the shortest published clip.
         decode: decode everything.
-        ends: read the first and last bytes of every frame, which finds truncated pictures without decoding.
+        ends: of which frames the first and last bytes are read, which finds truncated pictures without decoding:
+            'none', 'some' (first, last, and those clearly smaller than the others of their clip) or 'all'.
         workers: processes.
         progress: print progress to stderr.
     """
@@ -54,7 +55,7 @@ class Request:
     expect: str = 'published'
     min_frames: Optional[int] = None
     decode: bool = False
-    ends: bool = True
+    ends: str = 'some'
     workers: int = 1
     progress: bool = False
 
@@ -69,6 +70,8 @@ def check_request(request: Request) -> None:
         raise ValueError('give either a folder of frame folders (img) or a folder of videos (video).')
     if request.expect not in ('published', 'any'):
         raise ValueError(f"expect={request.expect!r} must be 'published' or 'any'.")
+    if request.ends not in ENDS:
+        raise ValueError(f"ends={request.ends!r} must be one of {', '.join(map(repr, ENDS))}.")
     if request.workers < 1:
         raise ValueError(f'workers={request.workers} must be at least 1.')
     for name in (request.train, request.test, request.label_index):
@@ -172,6 +175,9 @@ def _counts(data_set: str, report: Report, fold: int, split: str, found: Annotat
             report.add('count', found.path, f'{len(found.records)} clips, published are {expected}')
     elif len(found.records) not in {size for pair in folds for size in pair} | {11697, 12059}:
         report.add('count', found.path, f'{len(found.records)} clips, which is no published number of DFEW')
+    scenes = {record.scene for record in found.records}
+    if split == 'train' and len(scenes) != PUBLISHED[data_set].get('scenes', len(scenes)):
+        report.add('count', found.path, f'{len(scenes)} scenes, published are {PUBLISHED[data_set]["scenes"]}')
     if 'shares' in PUBLISHED[data_set]:
         distance = distance_to_published([record.label for record in found.records], Hypothesis(CLASSES, 0))
         if distance > OFF:
@@ -228,8 +234,10 @@ def not_checked(request: Request) -> list[str]:
     missing = [] if request.decode else ['whether files decode, and sizes of frames (--decode)']
     if request.video and not request.decode:
         missing.append('lengths of videos (--decode)')
-    if not request.ends and not request.video:
-        missing.append('truncated frames (leave out --names-only)')
+    if not request.video and not request.decode and request.ends != 'all':
+        missing.append({'none': 'truncated frames (leave out --names-only)',
+                        'some': 'frames of ordinary size inside clips for truncation (--ends opens every frame)'}[
+                            request.ends])
     return missing
 
 

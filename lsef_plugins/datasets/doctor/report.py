@@ -94,10 +94,7 @@ class Report:
 
     def to_text(self) -> str:
         """The report for people: lists, clips, findings by kind with the first few of each, verdict."""
-        lines = [f'{self.data_set} in {self.root}', '']
-        for each in self.lists:
-            lines += [each['summary'], f'  sha256:   {each["sha256"]} (file)', f'            '
-                      f'{each["content_sha256"]} (what it says, the same in every dialect)', '']
+        lines = [f'{self.data_set} in {self.root}', '', *self._list_lines()]
         lines += [f'{key.replace("_", " ")}: {value}' for key, value in self.clips.items()]
         groups: dict[str, list[Finding]] = {}
         for finding in self.findings:
@@ -113,3 +110,23 @@ class Report:
         warnings = len(self.findings) - faults
         verdict = 'HEALTHY' if self.healthy else 'NOT HEALTHY'
         return '\n'.join([*lines, f'{verdict}: {faults} faults, {warnings} warnings ({self.seconds:.1f} s)'])
+
+    def _list_lines(self) -> list[str]:
+        """One row per list, then what was understood, once for all lists that agree on it."""
+        if not self.lists:
+            return []
+        names = list(self.lists[0]['class_counts'])
+        lines = [f'{"list":<16}{"clips":>7} ' + ''.join(f'{name:>9}' for name in names)
+                 + '  file sha256   content sha256']
+        understood: dict[str, list[str]] = {}
+        for each in self.lists:
+            name = f'fold {each["fold"]} {each["split"]}' if each['fold'] else each['split']
+            counts = ''.join(f'{count:>9}' for count in each['class_counts'].values())
+            lines.append(f'{name:<16}{each["clips"]:>7} {counts}  {each["sha256"][:12]}  {each["content_sha256"][:12]}')
+            base = 'words' if each['label_base'] is None else f'counted from {each["label_base"]}'
+            classes = ', '.join(f'{label} = {word}' for label, word in each['class_map'].items())
+            told = f'form {each["form"]!r}, labels: {base}, order {each["label_order"]}\n    {classes}\n    ' + (
+                '; '.join(each['evidence']))
+            understood.setdefault(told, []).append(name)
+        lines += [''] + [f'{", ".join(which)}:\n    {told}' for told, which in understood.items()]
+        return [*lines, '']

@@ -24,7 +24,7 @@ class ListedFrameDecode(BaseTransform):
     from a sampler, ``start_index`` (0 where absent). Added keys: ``imgs`` (list of n ``(h, w, 3)`` uint8 RGB),
     ``original_shape`` and ``img_shape`` ``(h, w)``, as RawFrameDecode gives them.
 
-    A truncated picture is refused: OpenCV would fill its lower part with grey in silence.
+    A truncated picture is refused: OpenCV up to 4.x would fill its lower part with grey.
 
     Args:
         decoding_backend: 'cv2', 'turbojpeg', 'pillow' or 'tifffile', as for RawFrameDecode.
