@@ -86,10 +86,15 @@ class ListedFrameDecode(BaseTransform):
         except OSError as error:
             raise UnreadableClipError(f'The frame {path!r} cannot be opened ({error.strerror}). {_NEXT}') from error
         fault = image_fault(content)
-        frame = None if fault else mmcv.imfrombytes(content, channel_order='rgb')
-        if frame is None:
-            raise UnreadableClipError(f'The frame {path!r} {fault or "cannot be decoded"}. {_NEXT}')
-        return frame
+        if fault:
+            raise UnreadableClipError(f'The frame {path!r} {fault}. {_NEXT}')
+        try:
+            return mmcv.imfrombytes(content, channel_order='rgb')
+        except (ImportError, MemoryError):
+            raise
+        except Exception as error:     # each backend has its own
+            raise UnreadableClipError(f'The frame {path!r} cannot be decoded ({type(error).__name__}). '
+                                      f'{_NEXT}') from error
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(decoding_backend={self.decoding_backend!r})'
