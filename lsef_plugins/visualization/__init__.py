@@ -1,4 +1,4 @@
-"""A decomposed clip, or rated frames, as a picture and a table; numpy, OpenCV, PyTorch and matplotlib, no OpenMMLab package."""
+"""A decomposed clip, or rated frames, as a picture and a table; numpy, OpenCV, PyTorch, matplotlib, no OpenMMLab."""
 from .clip import SampledClip, sample_video
 from .energy import Event, base_directions, energy_table, event_threshold, find_events, transient_amplitude
 from .picture import draw_decomposition

@@ -69,7 +69,8 @@ def test_they_are_their_definitions_in_fractions_and_other_peoples_numbers(seed)
     sx, sy, shift = np.std(x), np.std(y), np.mean(x) - np.mean(y)
     assert ccc(x, y) == pytest.approx(pearsonr(x, y).statistic * 2 * sx * sy / (sx ** 2 + sy ** 2 + shift ** 2))
     assert sagr_product(x, y) == sum(a * b > 0 for a, b in zip(x.tolist(), y.tolist())) / len(x)
-    assert sagr_sign(x, y) == sum((a > 0) - (a < 0) == (b > 0) - (b < 0) for a, b in zip(x.tolist(), y.tolist())) / len(x)
+    same = [(a > 0) - (a < 0) == (b > 0) - (b < 0) for a, b in zip(x.tolist(), y.tolist())]
+    assert sagr_sign(x, y) == sum(same) / len(x)
 
 
 def test_the_two_definitions_of_sagr_differ_where_both_are_zero():
