@@ -286,7 +286,7 @@ def test_a_target_that_does_not_fit_or_has_lost_its_fractions_is_told():
 
 
 def test_options_that_make_no_sense_are_told():
-    with pytest.raises(ValueError, match=r'does not know num_classes, spatial_type\. It takes in_channels.*_delete_=True'):
+    with pytest.raises(ValueError, match=r'not know num_classes, spatial_type\. It takes in_channels.*_delete_=True'):
         build(num_classes=7, spatial_type='avg')
     for average in ('prob', None):
         with pytest.raises(ValueError, match="'prob' is a softmax, which ratings do not survive"):

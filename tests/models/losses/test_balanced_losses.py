@@ -1,4 +1,4 @@
-"""Losses for long tails: laws that hold for every batch, and the boundary they lead to on a problem whose best is known."""
+"""Losses for long tails: laws that hold for every batch, and the boundary they lead to where the best is known."""
 import math
 
 import pytest
@@ -18,7 +18,8 @@ def build(kind, **options):
 
 def batch(n=24, k=4, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return (2 * torch.randn(n, k, generator=generator)).requires_grad_(), torch.randint(0, k, (n, ), generator=generator)
+    scores = 2 * torch.randn(n, k, generator=generator)
+    return scores.requires_grad_(), torch.randint(0, k, (n, ), generator=generator)
 
 
 @pytest.mark.parametrize('kind, options', [

@@ -1,4 +1,4 @@
-"""Long tails in a real training: the losses learn the counts, rare classes come more often, a resume changes nothing."""
+"""Long tails in a real training: losses learn the counts, rare classes come more often, a resume changes nothing."""
 import numpy as np
 import pytest
 import torch
