@@ -10,8 +10,8 @@ HOST = {'mmaction', 'mmengine', 'mmcv', 'mmcls', 'mmpretrain', 'mmdet', 'mmpose'
 STEPS = {
     'version': 0,
     'ops': 1, 'functional': 2, 'nn': 3, 'optim': 3,
-    'registry': 10,
-    'visualization': 11, 'models': 12, 'engine': 13, 'datasets': 11, 'evaluation': 11,
+    'visualization': 4, 'registry': 10,
+    'models': 12, 'engine': 13, 'datasets': 11, 'evaluation': 11,
     'compat': 20, 'register_all': 21, '__init__': 22,
 }
 # Reading annotations, drawing and the numpy formulas of evaluation need no OpenMMLab either.
