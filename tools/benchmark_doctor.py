@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault('LSEF_PLUGINS_REGISTER', '0')
 
@@ -73,7 +74,8 @@ def main() -> int:
         begun = time.perf_counter()
         frames = write_tree(root, args.clips, args.size)
         print(f'{args.clips} clip folders, {frames} frames, written in {time.perf_counter() - begun:.0f} s', flush=True)
-    levels = {'names only': dict(ends='none'), 'scan': dict(ends='some'), 'ends of all': dict(ends='all')}
+    levels: dict[str, dict[str, Any]] = {'names only': dict(ends='none'), 'scan': dict(ends='some'),
+                                         'ends of all': dict(ends='all')}
     if args.decode:
         levels['decode'] = dict(decode=True)
     times: dict[str, list[float]] = {}

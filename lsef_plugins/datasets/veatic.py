@@ -122,8 +122,8 @@ class VEATICDataset(ClipSourceDataset):
         paths = self.find_clips(names, folder)
         self.videos, data_list, short = [], [], []
         for place, (name, path) in enumerate(zip(names, paths)):
-            pair = (os.path.join(folder, f'{name}_{kind}.csv') for kind in ('valence', 'arousal'))
-            ratings = read_rating_pair(*pair, column=self.rating_column)
+            valence, arousal = (os.path.join(folder, f'{name}_{kind}.csv') for kind in ('valence', 'arousal'))
+            ratings = read_rating_pair(valence, arousal, self.rating_column)
             if place == 0:
                 print_log('; '.join(ratings.evidence), logger='current')
             values = ratings.values[:self.usable(name, path, len(ratings.values))]

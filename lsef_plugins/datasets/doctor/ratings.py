@@ -33,7 +33,8 @@ def examine_ratings(request: Request, report: Report) -> None:
     values = []
     for name in names:
         try:
-            ratings = read_rating_pair(*(os.path.join(folder, f'{name}_{kind}.csv') for kind in KINDS))
+            valence, arousal = (os.path.join(folder, f'{name}_{kind}.csv') for kind in KINDS)
+            ratings = read_rating_pair(valence, arousal)
         except (AnnotationError, OSError) as error:
             report.add('rating_refused', name, str(error))
             continue

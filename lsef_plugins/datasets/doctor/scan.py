@@ -1,8 +1,8 @@
 """One clip on disk: frames listed with os.scandir, sizes asked for, few files opened, decoding only when asked.
 
-Opening a file is what takes time (on the machine of docs/datasets.md 70 microseconds a frame, its name and size 12). So by
-default only the first and the last frame of a clip are opened, and those that are empty or clearly smaller than their
-neighbours: a file that was cut off is. Works on names and bytes alone, in several processes.
+Opening a file is what takes time (docs/datasets.md has figures). So by default only the first and the last frame of a
+clip are opened, and those that are empty or clearly smaller than the others, as most files that were cut off are. Works
+on names and bytes alone, in several processes.
 """
 import dataclasses
 import os
