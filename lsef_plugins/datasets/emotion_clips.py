@@ -5,6 +5,7 @@ and kept in ``metainfo``, so that it is stored with checkpoints.
 """
 from __future__ import annotations
 
+import os
 from typing import Any, Optional
 
 from mmengine.logging import print_log
@@ -67,7 +68,8 @@ class EmotionClipDataset(ClipSourceDataset):
     def read(self) -> AnnotationList:
         """Reads the list behind the split; the other official list is evidence for the label base."""
         split = source_split(self.split, self.protocol)
-        rules = PathRules(self.strip_prefix, self.KEEP, self.data_root or self.clip_root, self.allow_outside_root)
+        root = os.path.abspath(self.data_root or self.clip_root)
+        rules = PathRules(self.strip_prefix, self.KEEP, root, self.allow_outside_root)
         companions: list[str] = []
         path = self.ann_file
         if not path:

@@ -15,7 +15,7 @@ from ..frames import ClipFolders
 from ..splits import dfew_list, ferv39k_list
 from .ratings import examine_ratings
 from .report import Finding, Report
-from .scan import ENDS, Look, scan_clips
+from .scan import ENDS, Look, clip_sha256, scan_clips
 
 DATA_SETS = ('dfew', 'ferv39k', 'veatic')
 PREFIX = {'dfew': 'Clip/clip_224x224', 'ferv39k': '2_ClipsforFaceCrop'}
@@ -121,9 +121,10 @@ def read_lists(request: Request, report: Report) -> Lists:
     for (fold, split), path in places.items():
         partner = places.get((fold, 'test' if split == 'train' else 'train'))
         try:
+            companions = [partner] if partner and _readable(partner) else []
             found[fold, split] = read_clips(
                 path, request.data_set, label_base=request.label_base, class_order=request.class_order,
-                label_index=request.label_index, rules=rules, companions=[partner] if partner and _readable(partner) else [],
+                label_index=request.label_index, rules=rules, companions=companions,
                 check_counts=request.expect == 'published')
         except (AnnotationError, OSError) as error:
             report.add('list_refused', path, str(error))
@@ -228,17 +229,36 @@ def look_at_clips(request: Request, report: Report, lists: Lists) -> None:
     look = Look(frames=not request.video, decode=request.decode, ends=request.ends,
                 min_frames=shortest if request.min_frames is None else request.min_frames)
     lengths = []
-    for identity, frames, findings in scan_clips(sorted(present), look, request.workers, request.progress):
-        report.findings += findings
-        if frames:
-            lengths.append(frames)
-            told = listed[identity].num_frames
-            if told is not None and told != frames:
-                report.add('frame_count', identity, f'the list says {told} frames, {frames} are there')
+    alike: dict[int, list[str]] = {}
+    for seen in scan_clips(sorted(present), look, request.workers, request.progress):
+        report.findings += seen.findings
+        if seen.frames:
+            lengths.append(seen.frames)
+            told = listed[seen.name].num_frames
+            if told is not None and told != seen.frames:
+                report.add('frame_count', seen.name, f'the list says {told} frames, {seen.frames} are there')
+        if seen.signature is not None:
+            alike.setdefault(seen.signature, []).append(seen.name)
+    find_twins(report, alike, dict(present), lists)
     report.clips.update(listed=len(listed), on_disk=len(present), **_lengths(lengths))
     if request.data_set == 'dfew':
         report.clips['on_disk_not_listed'] = len(folders.names()) - len(present)
     report.not_checked += not_checked(request)
+
+
+def find_twins(report: Report, alike: dict[int, list[str]], paths: dict[str, str], lists: Lists) -> None:
+    """Clips with the same frames, byte for byte, under two names. Only clips whose files agree in size are read."""
+    names = {key: {record.identity for record in found.records} for key, found in lists.items()}
+    for clips in alike.values():
+        first: dict[str, str] = {}
+        for clip in clips if len(clips) > 1 else ():
+            twin = first.setdefault(clip_sha256(paths[clip]), clip)
+            if twin != clip:
+                leaks = [fold for fold, split in names if split == 'test' and any(
+                    a in names[fold, 'test'] and b in names.get((fold, 'train'), ())
+                    for a, b in ((clip, twin), (twin, clip)))]
+                report.add('twins', clip, f'the same frames as {twin}' + (
+                    '; one is trained on and the other tested' if leaks else ''))
 
 
 def _lengths(lengths: Sequence[int]) -> dict[str, Any]:

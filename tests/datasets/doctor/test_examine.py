@@ -145,10 +145,19 @@ def list_refused(root):
 
 
 def strange_clip(root):
-    """A whole clip of another number under this one's name."""
-    shutil.rmtree(folder(root, '00013'))
-    shutil.copytree(folder(root, '00014'), folder(root, '00013'))
+    """All frames are named after another clip."""
+    for frame in frames(root, '00013'):
+        frame.rename(frame.with_name(frame.name.replace('00013_', '00999_')))
     return '00013'
+
+
+def twins(root):
+    """Clip 16 holds the frames of clip 17 under its own names."""
+    for frame in frames(root, '00016'):
+        frame.unlink()
+    for frame in frames(root, '00017'):
+        shutil.copy(frame, folder(root, '00016') / frame.name.replace('00017_', '00016_'))
+    return '00017'
 
 
 def empty_frame(root):
@@ -156,7 +165,8 @@ def empty_frame(root):
     return '00015'
 
 
-ONE = {**{plant.__name__: plant for plant in (*TEN, repeated, label_conflict, ambiguous, list_missing, list_refused)},
+ONE = {**{plant.__name__: plant for plant in (*TEN, repeated, label_conflict, ambiguous, list_missing, list_refused,
+                                            twins)},
        'foreign_frame whole': strange_clip, 'truncated empty': empty_frame}
 
 
@@ -304,6 +314,17 @@ def test_the_report_for_machines_holds_everything_in_plain_types(tree):
     assert first['class_map']['1'] == 'Happy' and sum(first['class_counts'].values()) == 28
     assert abs(sum(first['class_shares'].values()) - 1) < .001 and len(first['sha256']) == 64
     assert told['clips']['listed'] == 35 and told['clips']['frames_shortest'] >= 16
+
+
+def test_twins_across_train_and_test_are_said_to_be(tree):
+    root = tree('dfew')
+    twins(root)     # clips 16 and 17 are tested in different folds, so each is trained on where the other is tested
+    assert 'the same frames as 00016; one is trained on and the other tested' in look('dfew', root).to_text()
+    frame = frames(root, '00016')[3]
+    content = bytearray(frame.read_bytes())
+    content[len(content) // 2] ^= 1
+    frame.write_bytes(content)      # of the same size, another picture
+    assert told(look('dfew', root)) == []
 
 
 def test_only_the_first_findings_of_a_kind_are_printed(tree):
