@@ -205,7 +205,7 @@ def test_missing_clips_are_counted_and_named_when_the_list_is_read(build, tmp_pa
     assert len(build(ann_file=path, check_files='off')) == 3
 
 
-def test_absolute_and_climbing_paths_are_refused_unless_allowed(build, roots, tmp_path):
+def test_absolute_and_climbing_paths_are_refused_unless_allowed(build, roots, tmp_path, monkeypatch):
     outside = os.path.join(roots['dfew'], 'Clip/clip_224x224/00001')
     path = write_list(tmp_path, f'{outside} 0\n')
     root = str(tmp_path)
@@ -214,6 +214,8 @@ def test_absolute_and_climbing_paths_are_refused_unless_allowed(build, roots, tm
         build(ann_file=path, data_root=root)
     assert build(ann_file=path, data_root=root, allow_outside_root=True)[0]['data_samples'].filename == outside
     assert build(ann_file=path)[0]['data_samples'].filename == outside      # inside its own root
+    monkeypatch.chdir(os.path.dirname(roots['dfew']))
+    assert len(build(ann_file=path, data_root='dfew')) == 1     # inside, though the root is given relative
     climbing = write_list(tmp_path, '../../00001 0\n')
     with pytest.raises(AnnotationError, match='leads out of the data folder'):
         build(ann_file=climbing)

@@ -118,8 +118,9 @@ def test_videos_give_the_planted_curves(build, root):
     assert dataset.metainfo['targets'] == ('valence', 'arousal') and dataset.metainfo['protocol'] == 'paper'
 
 
-def test_the_target_of_one_sample_is_not_shared_with_the_next(build, grey):
-    dataset = build(FRAMES, data_root=grey, target='all')
+@pytest.mark.parametrize('target', ['last', 'all'])
+def test_the_target_of_one_sample_is_not_shared_with_the_next(build, grey, target):
+    dataset = build(FRAMES, data_root=grey, target=target)
     dataset[0]['valence_arousal'][:] = 9
     assert dataset[0]['valence_arousal'].max() < 1
 

@@ -316,6 +316,18 @@ def test_the_report_for_machines_holds_everything_in_plain_types(tree):
     assert told['clips']['listed'] == 35 and told['clips']['frames_shortest'] >= 16
 
 
+def test_a_clip_in_training_and_test_of_one_fold_is_found_without_the_other_folds(tree, tmp_path):
+    root = tree('dfew')
+    clip = overlap(root)
+    report = look('dfew', root, folds=(1,))
+    assert told(report) == [('overlap', clip)] and report.findings[0].what == 'in training and in test of fold 1'
+    ferv = tree('ferv39k')
+    train, test = (ferv / f'4_setups/All_scenes/{split}_All.csv' for split in ('train', 'test'))
+    first = train.read_text().splitlines()[0]
+    test.write_text(test.read_text() + first + '\n')
+    assert told(look('ferv39k', ferv, min_frames=8)) == [('overlap', first.split()[0])]
+
+
 def test_twins_across_train_and_test_are_said_to_be(tree):
     root = tree('dfew')
     twins(root)     # clips 16 and 17 are tested in different folds, so each is trained on where the other is tested
