@@ -117,11 +117,18 @@ def test_what_was_understood_goes_to_the_log_once_and_to_metainfo(build, caplog)
     logger = MMLogger.get_instance('doctor_test', log_level='INFO')
     with caplog.at_level(logging.INFO, logger.name):
         dataset = build(split='train', protocol='clean')
-    meta = dataset.metainfo
+    meta = dataset.metainfo['annotation']
     assert (meta['data_set'], meta['protocol'], meta['split'], meta['fold'], meta['label_base']) == (
         'dfew', 'clean', 'train', 1, 1)
     assert len(meta['list_sha256']) == len(meta['list_content_sha256']) == 64 and dataset.test_mode is False
     assert build(split='val').test_mode is True
+
+
+def test_data_sets_join_when_what_was_read_is_ignored(build):
+    from mmengine.dataset import ConcatDataset
+    both = ConcatDataset([build(split='train'), build('FERV39kDataset', split='train')], ignore_keys=['annotation'])
+    assert len(both) == 56 + 32 and both.metainfo['classes'] == list(CLASSES)
+    assert {int(both[i]['data_samples'].gt_label) for i in (0, 60)} <= set(range(7))
 
 
 def test_every_dialect_of_a_list_gives_the_same_samples(build, roots, tmp_path):
