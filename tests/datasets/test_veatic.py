@@ -115,7 +115,8 @@ def test_videos_give_the_planted_curves(build, root):
         np.testing.assert_allclose(out['valence_arousal'], [truth.valence[out['frame_index']],
                                                             truth.arousal[out['frame_index']]], atol=1e-6)
         assert len(out['imgs']) == 5 and out['imgs'][0].shape == (32, 32, 3)
-    assert dataset.metainfo['targets'] == ('valence', 'arousal') and dataset.metainfo['annotation']['protocol'] == 'paper'
+    assert dataset.metainfo['targets'] == ('valence', 'arousal')
+    assert dataset.metainfo['annotation']['protocol'] == 'paper'
 
 
 def test_the_hosts_layouts_take_a_window_as_one_clip(build, grey):
