@@ -1,10 +1,15 @@
 """DFEW and FERV39k: clips of one emotion each, over any dialect of their lists.
 
 What was understood (classes, base, order, protocol, clips of each class) is printed once when the data set is built,
-and kept in ``metainfo``, so that it is stored with checkpoints.
+and kept in ``metainfo['annotation']``, so that it is stored with checkpoints. (mmengine's ConcatDataset wants equal
+metainfo: join data sets with ``ignore_keys=['annotation']``.)
+
+Source: layouts, folds and counts are those of the releases of DFEW (ACM MM 2020) and FERV39k (CVPR 2022); protocol
+'clean' is ours.
 """
 from __future__ import annotations
 
+import os
 from typing import Any, Optional
 
 from mmengine.logging import print_log
@@ -42,6 +47,7 @@ class EmotionClipDataset(ClipSourceDataset):
     NAME = ''
     KEEP = 1
     PREFIX: dict[str, str] = {}
+    fold: Optional[int] = None
 
     def __init__(self, pipeline: list[Any], ann_file: str = '', split: str = 'train', protocol: str = 'paper',
                  val_ratio: float = 0.1, val_seed: int = 0, label_base: Optional[int] = None,
@@ -67,7 +73,8 @@ class EmotionClipDataset(ClipSourceDataset):
     def read(self) -> AnnotationList:
         """Reads the list behind the split; the other official list is evidence for the label base."""
         split = source_split(self.split, self.protocol)
-        rules = PathRules(self.strip_prefix, self.KEEP, self.data_root or self.clip_root, self.allow_outside_root)
+        root = os.path.abspath(self.data_root or self.clip_root)
+        rules = PathRules(self.strip_prefix, self.KEEP, root, self.allow_outside_root)
         companions: list[str] = []
         path = self.ann_file
         if not path:
@@ -87,10 +94,10 @@ class EmotionClipDataset(ClipSourceDataset):
                                              [record.label for record in records], self.split, self.protocol,
                                              self.val_ratio, self.val_seed)]
         paths = self.find_clips([record.path for record in chosen], found.path)
-        self._metainfo.update(
-            data_set=self.NAME, split=self.split, protocol=self.protocol, list_sha256=found.sha256,
-            list_content_sha256=found.content_sha256(), label_base=found.class_map.base,
-            label_order=found.class_map.order)
+        self._metainfo['annotation'] = dict(
+            data_set=self.NAME, fold=self.fold, split=self.split, protocol=self.protocol, val_ratio=self.val_ratio,
+            val_seed=self.val_seed, list_sha256=found.sha256, list_content_sha256=found.content_sha256(),
+            label_base=found.class_map.base, label_order=found.class_map.order)
         print_log(self.summary(found, len(chosen)), logger='current')
         data_list = []
         for record, path in zip(chosen, paths):
@@ -152,12 +159,6 @@ class DFEWDataset(EmotionClipDataset):
     def official_list(self, split: str) -> str:
         """The fold's list in EmoLabel_DataSplit."""
         return dfew_list(self.data_root, split, self.fold or 0)
-
-    def load_data_list(self) -> list[dict]:
-        """See the base class; the fold goes to metainfo."""
-        data_list = super().load_data_list()
-        self._metainfo['fold'] = self.fold
-        return data_list
 
     def label(self) -> str:
         """The fold."""

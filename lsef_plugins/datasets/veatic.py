@@ -6,7 +6,10 @@ Each video is split inside itself: its first 70 % of frames train, the last 30 %
 .. math::  y_t = (\text{valence}_t, \text{arousal}_t) \in [-1, 1]^2
 
 of its last frame, or of each of its frames. With ``i`` the first and ``n`` the end of the part, the last frames are
-``i + (clip_len - 1) stride, ..., n - 1``, as in the authors' loader: no test window sees a training frame.
+``i + (clip_len - 1) stride, ..., n - 1``: no test window sees a training frame.
+
+Source: split, windows and file formats are those of the authors' loader (github.com/AlbusPeter/VEATIC, WACV 2024);
+protocol 'clean', per-frame targets and the search for the rating column are ours.
 """
 from __future__ import annotations
 
@@ -122,8 +125,8 @@ class VEATICDataset(ClipSourceDataset):
         paths = self.find_clips(names, folder)
         self.videos, data_list, short = [], [], []
         for place, (name, path) in enumerate(zip(names, paths)):
-            pair = (os.path.join(folder, f'{name}_{kind}.csv') for kind in ('valence', 'arousal'))
-            ratings = read_rating_pair(*pair, column=self.rating_column)
+            valence, arousal = (os.path.join(folder, f'{name}_{kind}.csv') for kind in ('valence', 'arousal'))
+            ratings = read_rating_pair(valence, arousal, self.rating_column)
             if place == 0:
                 print_log('; '.join(ratings.evidence), logger='current')
             values = ratings.values[:self.usable(name, path, len(ratings.values))]
@@ -177,7 +180,8 @@ class VEATICDataset(ClipSourceDataset):
             raise AnnotationError(f'No window of {self.clip_len} frames at stride {self.frame_interval} fits into '
                                   f'split {self.split!r} of any of the {videos} videos. Make the window shorter, or '
                                   'val_ratio larger.')
-        self._metainfo.update(data_set='veatic', split=self.split, protocol=self.protocol)
+        self._metainfo['annotation'] = dict(data_set='veatic', split=self.split, protocol=self.protocol,
+                                            train_ratio=self.train_ratio, val_ratio=self.val_ratio)
 
     def get_data_info(self, idx: int) -> dict:
         """The window: frames, targets and names; see the class."""

@@ -90,7 +90,8 @@ def test_frames_arrive_in_the_order_of_their_numbers_though_they_are_not_padded(
 
 def test_a_fold_trains_on_the_four_others(build):
     tested = [identities(build(fold=fold, split='test')) for fold in range(1, 6)]
-    assert sorted(sum(tested, [])) == sorted({name for names in tested for name in names}) and len(sum(tested, [])) == 70
+    every = sum(tested, [])
+    assert len(every) == len(set(every)) == 70
     train = identities(build(fold=2, split='train'))
     assert set(train) == {name for i, names in enumerate(tested) for name in names if i != 1}
 
@@ -98,8 +99,9 @@ def test_a_fold_trains_on_the_four_others(build):
 def test_protocols_part_the_clips_and_say_so(build, monkeypatch):
     said = []
     monkeypatch.setattr('lsef_plugins.datasets.emotion_clips.print_log', lambda text, **_: said.append(text))
-    clean = {split: identities(build(split=split, protocol='clean', val_ratio=.2)) for split in ('train', 'val', 'test')}
-    paper = {split: identities(build(split=split)) for split in ('train', 'val', 'test')}
+    splits = ('train', 'val', 'test')
+    clean = {split: identities(build(split=split, protocol='clean', val_ratio=.2)) for split in splits}
+    paper = {split: identities(build(split=split)) for split in splits}
     assert paper['val'] == paper['test'] == clean['test']
     assert sorted(clean['train'] + clean['val']) == sorted(paper['train']) and 7 <= len(clean['val']) <= 14
     assert not set(clean['val']) & set(clean['test'])
@@ -115,11 +117,18 @@ def test_what_was_understood_goes_to_the_log_once_and_to_metainfo(build, caplog)
     logger = MMLogger.get_instance('doctor_test', log_level='INFO')
     with caplog.at_level(logging.INFO, logger.name):
         dataset = build(split='train', protocol='clean')
-    meta = dataset.metainfo
+    meta = dataset.metainfo['annotation']
     assert (meta['data_set'], meta['protocol'], meta['split'], meta['fold'], meta['label_base']) == (
         'dfew', 'clean', 'train', 1, 1)
     assert len(meta['list_sha256']) == len(meta['list_content_sha256']) == 64 and dataset.test_mode is False
     assert build(split='val').test_mode is True
+
+
+def test_data_sets_join_when_what_was_read_is_ignored(build):
+    from mmengine.dataset import ConcatDataset
+    both = ConcatDataset([build(split='train'), build('FERV39kDataset', split='train')], ignore_keys=['annotation'])
+    assert len(both) == 56 + 32 and both.metainfo['classes'] == list(CLASSES)
+    assert {int(both[i]['data_samples'].gt_label) for i in (0, 60)} <= set(range(7))
 
 
 def test_every_dialect_of_a_list_gives_the_same_samples(build, roots, tmp_path):
@@ -179,7 +188,8 @@ def test_short_clips_never_play_their_first_frame_after_their_last(build, tmp_pa
     (None, VIDEOS, 'DecordInit cannot read frame folders.*ListedFrameDecode'),
     (None, [SAMPLE, dict(type='RawFrameDecode'), *PACK], 'RawFrameDecode cannot read frame folders'),
     (dict(video='Clip/original'), FRAMES, 'ListedFrameDecode reads frame folders, and data_prefix names videos'),
-    (dict(img='a', video='b'), FRAMES, r'data_prefix=.* must be dict\(img='), (dict(prefix=''), FRAMES, 'must be dict')])
+    (dict(img='a', video='b'), FRAMES, r'data_prefix=.* must be dict\(img='),
+    (dict(prefix=''), FRAMES, 'must be dict')])
 def test_a_pipeline_that_cannot_read_the_source_is_refused(build, prefix, pipeline, message):
     with pytest.raises(ValueError, match=message):
         build(data_prefix=prefix, pipeline=pipeline)
@@ -202,7 +212,7 @@ def test_missing_clips_are_counted_and_named_when_the_list_is_read(build, tmp_pa
     assert len(build(ann_file=path, check_files='off')) == 3
 
 
-def test_absolute_and_climbing_paths_are_refused_unless_allowed(build, roots, tmp_path):
+def test_absolute_and_climbing_paths_are_refused_unless_allowed(build, roots, tmp_path, monkeypatch):
     outside = os.path.join(roots['dfew'], 'Clip/clip_224x224/00001')
     path = write_list(tmp_path, f'{outside} 0\n')
     root = str(tmp_path)
@@ -211,6 +221,8 @@ def test_absolute_and_climbing_paths_are_refused_unless_allowed(build, roots, tm
         build(ann_file=path, data_root=root)
     assert build(ann_file=path, data_root=root, allow_outside_root=True)[0]['data_samples'].filename == outside
     assert build(ann_file=path)[0]['data_samples'].filename == outside      # inside its own root
+    monkeypatch.chdir(os.path.dirname(roots['dfew']))
+    assert len(build(ann_file=path, data_root='dfew')) == 1     # inside, though the root is given relative
     climbing = write_list(tmp_path, '../../00001 0\n')
     with pytest.raises(AnnotationError, match='leads out of the data folder'):
         build(ann_file=climbing)

@@ -115,11 +115,20 @@ def test_videos_give_the_planted_curves(build, root):
         np.testing.assert_allclose(out['valence_arousal'], [truth.valence[out['frame_index']],
                                                             truth.arousal[out['frame_index']]], atol=1e-6)
         assert len(out['imgs']) == 5 and out['imgs'][0].shape == (32, 32, 3)
-    assert dataset.metainfo['targets'] == ('valence', 'arousal') and dataset.metainfo['protocol'] == 'paper'
+    assert dataset.metainfo['targets'] == ('valence', 'arousal')
+    assert dataset.metainfo['annotation']['protocol'] == 'paper'
 
 
-def test_the_target_of_one_sample_is_not_shared_with_the_next(build, grey):
-    dataset = build(FRAMES, data_root=grey, target='all')
+def test_the_hosts_layouts_take_a_window_as_one_clip(build, grey):
+    three_d = build([*FRAMES, dict(type='FormatShape', input_format='NCTHW')], data_root=grey)[3]
+    assert three_d['imgs'].shape == (1, 3, 5, 8, 8)
+    two_d = build([*FRAMES, dict(type='FormatShape', input_format='NCHW')], data_root=grey)[3]
+    assert two_d['imgs'].shape == (5, 3, 8, 8)
+
+
+@pytest.mark.parametrize('target', ['last', 'all'])
+def test_the_target_of_one_sample_is_not_shared_with_the_next(build, grey, target):
+    dataset = build(FRAMES, data_root=grey, target=target)
     dataset[0]['valence_arousal'][:] = 9
     assert dataset[0]['valence_arousal'].max() < 1
 

@@ -32,7 +32,7 @@ def parse_args(arguments=None) -> argparse.Namespace:
     parser.add_argument('--strip-prefix', help="cut off in front of the lists' paths; auto keeps what names the clip")
     parser.add_argument('--label-base', type=int, choices=(0, 1), help='where a list does not tell')
     parser.add_argument('--class-order', nargs='+', metavar='ORDER',
-                        help=f'{" or ".join(ORDERS)}, or the seven names ({" ".join(CLASSES)}), where a list does not tell')
+                        help=f'where a list does not tell: {", ".join(ORDERS)}, or seven names ({" ".join(CLASSES)})')
     parser.add_argument('--label-index', help='label_index.txt of a list')
     parser.add_argument('--allow-outside-root', action='store_true', help='take paths that lead out of the root')
     parser.add_argument('--expect', default='published', choices=('published', 'any'),

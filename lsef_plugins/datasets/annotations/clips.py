@@ -128,6 +128,9 @@ def read_clips(path: Union[str, Path], data_set: str, *, label_base: Optional[in
         raise ValueError(f'data_set={data_set!r} must be one of {", ".join(map(repr, DATA_SETS))}.')
     if label_base not in (None, 0, 1):
         raise ValueError(f'label_base={label_base!r} must be 0, 1, or None to find out.')
+    if class_order is not None and label_index is not None:
+        raise ValueError(f'class_order={class_order!r} and label_index={str(label_index)!r} both state the order of '
+                         'the classes: give one of them.')
     raw = read_raw(path)
     rules = rules or PathRules(keep=1 if data_set == 'dfew' else 3, allow_outside=True)
     entries = [dataclasses.replace(entry, path=rules.apply(entry.path, f'{path}:{entry.line}'))

@@ -81,8 +81,8 @@ def from_words(path: str, entries: Sequence[Entry]) -> ClassMap:
     found = {word: name for word, name in names.items() if name}
     ordered = dict(sorted(found.items(), key=lambda item: CLASSES.index(item[1])))
     paths = sum(path_emotion(entry.path) is not None for entry in entries)
-    told = (f'the path agrees on {paths} of {len(entries)} lines',) if paths else ()
-    return ClassMap(ordered, 'words', None, ('labels are words', *told))
+    evidence = ['labels are words'] + ([f'the path agrees on {paths} of {len(entries)} lines'] if paths else [])
+    return ClassMap(ordered, 'words', None, tuple(evidence))
 
 
 def from_numbers(path: str, data_set: str, entries: Sequence[Entry], companions: Mapping[str, Sequence[int]],

@@ -17,7 +17,8 @@ _NUMBER = re.compile('([0-9]+)')
 def natural_key(name: str) -> tuple:
     """Sorts 'a_2.jpg' before 'a_10.jpg': numbers by value, and the text itself to break ties ('1', '01')."""
     parts = _NUMBER.split(name)
-    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
+    parts[1::2] = map(int, parts[1::2])     # type: ignore[assignment]
+    return tuple(parts), name
 
 
 def is_absolute(path: str) -> bool:

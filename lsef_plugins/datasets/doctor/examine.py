@@ -7,14 +7,15 @@ from typing import Any, Optional
 
 import numpy as np
 
-from ..annotations import PUBLISHED, AnnotationError, AnnotationList, PathRules, read_clips
+from ..annotations import PUBLISHED, AnnotationError, AnnotationList, ClipRecord, PathRules, read_clips
 from ..annotations.classes import CLASSES
 from ..annotations.evidence import OFF, Hypothesis, distance_to_published
+from ..annotations.forms import read_raw
 from ..frames import ClipFolders
 from ..splits import dfew_list, ferv39k_list
 from .ratings import examine_ratings
 from .report import Finding, Report
-from .scan import ENDS, Look, scan_clips
+from .scan import ENDS, Look, clip_sha256, scan_clips
 
 DATA_SETS = ('dfew', 'ferv39k', 'veatic')
 PREFIX = {'dfew': 'Clip/clip_224x224', 'ferv39k': '2_ClipsforFaceCrop'}
@@ -120,15 +121,24 @@ def read_lists(request: Request, report: Report) -> Lists:
     for (fold, split), path in places.items():
         partner = places.get((fold, 'test' if split == 'train' else 'train'))
         try:
+            companions = [partner] if partner and _readable(partner) else []
             found[fold, split] = read_clips(
                 path, request.data_set, label_base=request.label_base, class_order=request.class_order,
-                label_index=request.label_index, rules=rules, companions=[partner] if partner else [],
+                label_index=request.label_index, rules=rules, companions=companions,
                 check_counts=request.expect == 'published')
         except (AnnotationError, OSError) as error:
             report.add('list_refused', path, str(error))
             continue
         report.lists.append(describe(fold, split, found[fold, split]))
     return found
+
+
+def _readable(path: str) -> bool:
+    """Whether a list can be read at all: a damaged one is its own finding, not its partner's."""
+    try:
+        return bool(read_raw(path).entries)
+    except (AnnotationError, OSError):
+        return False
 
 
 def describe(fold: int, split: str, found: AnnotationList) -> dict[str, Any]:
@@ -143,9 +153,9 @@ def describe(fold: int, split: str, found: AnnotationList) -> dict[str, Any]:
 
 
 def compare_lists(request: Request, report: Report, lists: Lists) -> None:
-    """Numbers of clips, repetitions, overlaps, and classes that lists disagree about."""
+    """Numbers of clips, repetitions, overlaps, and classes that lists disagree about: one finding per clip and kind."""
     label_of: dict[str, tuple[int, str]] = {}
-    tested: dict[str, int] = {}
+    conflicts: dict[str, str] = {}
     for (fold, split), found in lists.items():
         if request.expect == 'published':
             _counts(request.data_set, report, fold, split, found)
@@ -154,17 +164,29 @@ def compare_lists(request: Request, report: Report, lists: Lists) -> None:
         for record in found.records:
             before = label_of.setdefault(record.identity, (record.label, found.path))
             if before[0] != record.label:
-                report.add('label_conflict', record.identity, f'{CLASSES[before[0]]} in {before[1]}, '
-                                                              f'{CLASSES[record.label]} in {found.path}')
+                conflicts.setdefault(record.identity, f'{CLASSES[before[0]]} in {before[1]}, {CLASSES[record.label]} '
+                                                      f'in {found.path}')
+    for identity, what in conflicts.items():
+        report.add('label_conflict', identity, what)
+    for identity, reasons in overlaps(lists).items():
+        report.add('overlap', identity, '; '.join(reasons))
+
+
+def overlaps(lists: Lists) -> dict[str, list[str]]:
+    """Clips that are trained on and tested in one fold, or tested in two."""
+    names = {key: {record.identity for record in found.records} for key, found in lists.items()}
+    tested: dict[str, int] = {}
+    reasons: dict[str, list[str]] = {}
+    for fold, split in names:
         if split == 'test':
-            for identity in dict.fromkeys(record.identity for record in found.records):
+            for identity in sorted(names[fold, split]):
+                if identity in names.get((fold, 'train'), ()):
+                    reasons.setdefault(identity, []).append('in training and in test' + (
+                        f' of fold {fold}' if fold else ''))
                 if identity in tested:
-                    report.add('overlap', identity, f'in the test lists of folds {tested[identity]} and {fold}')
+                    reasons.setdefault(identity, []).append(f'in the test lists of folds {tested[identity]} and {fold}')
                 tested.setdefault(identity, fold)
-            training = lists.get((fold, 'train'))
-            names = {record.identity for record in training.records} if training else set()
-            for identity in sorted(names & {record.identity for record in found.records}):
-                report.add('overlap', identity, 'in training and in test' + (f' of fold {fold}' if fold else ''))
+    return reasons
 
 
 def _counts(data_set: str, report: Report, fold: int, split: str, found: AnnotationList) -> None:
@@ -188,7 +210,7 @@ def look_at_clips(request: Request, report: Report, lists: Lists) -> None:
     """Every listed clip on disk."""
     folder = os.path.join(request.root, request.video or request.img or PREFIX[request.data_set])
     folders = ClipFolders(folder, videos=bool(request.video))
-    listed = {}
+    listed: dict[str, ClipRecord] = {}
     for found in lists.values():
         for record in found.records:
             listed.setdefault(record.identity, record)
@@ -207,18 +229,36 @@ def look_at_clips(request: Request, report: Report, lists: Lists) -> None:
     look = Look(frames=not request.video, decode=request.decode, ends=request.ends,
                 min_frames=shortest if request.min_frames is None else request.min_frames)
     lengths = []
-    for identity, frames, findings in scan_clips(sorted(present), look, request.workers, request.progress):
-        report.findings += findings
-        if frames:
-            lengths.append(frames)
-            told = listed[identity].num_frames
-            if told is not None and told != frames:
-                report.add('frame_count', identity, f'the list says {told} frames, {frames} are there')
+    alike: dict[int, list[str]] = {}
+    for seen in scan_clips(sorted(present), look, request.workers, request.progress):
+        report.findings += seen.findings
+        if seen.frames:
+            lengths.append(seen.frames)
+            told = listed[seen.name].num_frames
+            if told is not None and told != seen.frames:
+                report.add('frame_count', seen.name, f'the list says {told} frames, {seen.frames} are there')
+        if seen.signature is not None:
+            alike.setdefault(seen.signature, []).append(seen.name)
+    find_twins(report, alike, dict(present), lists)
     report.clips.update(listed=len(listed), on_disk=len(present), **_lengths(lengths))
     if request.data_set == 'dfew':
-        names = [name for name in folders.names()]
-        report.clips['on_disk_not_listed'] = len(names) - len(present)
+        report.clips['on_disk_not_listed'] = len(folders.names()) - len(present)
     report.not_checked += not_checked(request)
+
+
+def find_twins(report: Report, alike: dict[int, list[str]], paths: dict[str, str], lists: Lists) -> None:
+    """Clips with the same frames, byte for byte, under two names. Only clips whose files agree in size are read."""
+    names = {key: {record.identity for record in found.records} for key, found in lists.items()}
+    for clips in alike.values():
+        first: dict[str, str] = {}
+        for clip in clips if len(clips) > 1 else ():
+            twin = first.setdefault(clip_sha256(paths[clip]), clip)
+            if twin != clip:
+                leaks = [fold for fold, split in names if split == 'test' and any(
+                    a in names[fold, 'test'] and b in names.get((fold, 'train'), ())
+                    for a, b in ((clip, twin), (twin, clip)))]
+                report.add('twins', clip, f'the same frames as {twin}' + (
+                    '; one is trained on and the other tested' if leaks else ''))
 
 
 def _lengths(lengths: Sequence[int]) -> dict[str, Any]:

@@ -33,7 +33,8 @@ def examine_ratings(request: Request, report: Report) -> None:
     values = []
     for name in names:
         try:
-            ratings = read_rating_pair(*(os.path.join(folder, f'{name}_{kind}.csv') for kind in KINDS))
+            valence, arousal = (os.path.join(folder, f'{name}_{kind}.csv') for kind in KINDS)
+            ratings = read_rating_pair(valence, arousal)
         except (AnnotationError, OSError) as error:
             report.add('rating_refused', name, str(error))
             continue
@@ -68,9 +69,10 @@ def _look_at_videos(request: Request, report: Report, names: list[str], rated: d
             present.append((name, path))
     look = Look(frames=not video, decode=request.decode, ends=request.ends)
     paths = dict(present)
-    for name, count, findings in scan_clips(present, look, request.workers, request.progress):
-        report.findings += findings
-        if count is None and not findings:
+    for seen in scan_clips(present, look, request.workers, request.progress):
+        report.findings += seen.findings
+        count, name = seen.frames, seen.name
+        if count is None and not seen.findings:
             count = count_frames(paths[name], decode=False)
         if count and name in rated and count != rated[name]:
             report.add('length', name, f'{count} frames and {rated[name]} ratings')

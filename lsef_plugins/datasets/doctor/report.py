@@ -31,6 +31,7 @@ MEANING: dict[str, tuple[str, str]] = {
     'gap': ('warning', 'frame numbers of a clip are not consecutive: frames may be missing'),
     'unnatural_order': ('warning', 'file names sort differently as text: loaders that sort text shuffle time '
                                    '(ours sort naturally)'),
+    'twins': ('warning', 'two clips of the lists hold the same frames'),
     'label_shares': ('warning', 'class shares are far from the published ones'),
 }
 

@@ -1,10 +1,11 @@
 """One clip on disk: frames listed with os.scandir, sizes asked for, few files opened, decoding only when asked.
 
-Opening a file is what takes time (on the machine of docs/datasets.md 70 microseconds a frame, its name and size 12). So by
-default only the first and the last frame of a clip are opened, and those that are empty or clearly smaller than their
-neighbours: a file that was cut off is. Works on names and bytes alone, in several processes.
+Opening a file is what takes time (docs/datasets.md has figures). So by default only the first and the last frame of a
+clip are opened, and those that are empty or clearly smaller than the others, as most files that were cut off are. Works
+on names and bytes alone, in several processes.
 """
 import dataclasses
+import hashlib
 import os
 import re
 import sys
@@ -17,7 +18,7 @@ import cv2
 import numpy as np
 
 from ..annotations.paths import natural_key
-from ..frames import is_frame
+from ..frames import is_frame, list_frames
 from ..integrity import image_fault, image_file_fault, video_fault
 from ..synthetic.writer import worker_pool
 from .report import Finding
@@ -44,30 +45,42 @@ class Look:
     ends: str = 'some'
 
 
-def scan_clip(name: str, path: str, look: Look) -> tuple[Optional[int], list[Finding]]:
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What was seen of one clip.
+
+    Attributes:
+        name: what findings call it.
+        frames: how many; None for a video that was not decoded.
+        findings: what is wrong.
+        signature: a number that clips of the same frames share (from the sizes of the files); None where unknown.
+    """
+    name: str
+    frames: Optional[int]
+    findings: list[Finding]
+    signature: Optional[int] = None
+
+
+def scan_clip(name: str, path: str, look: Look) -> Seen:
     """Looks at one clip.
 
     Args:
         name: what findings call it.
         path: folder of frames, or video.
-
-    Returns:
-        The number of frames (None for a video that was not decoded), and what is wrong.
     """
-    return _scan_folder(name, path, look) if look.frames else _scan_video(name, path, look)
+    return _scan_folder(name, path, look) if look.frames else Seen(name, *_scan_video(name, path, look))
 
 
-def _scan_folder(name: str, path: str, look: Look) -> tuple[int, list[Finding]]:
+def _scan_folder(name: str, path: str, look: Look) -> Seen:
     try:
         with os.scandir(path) as entries:
             found = [entry for entry in entries if is_frame(entry.name)]
-            sizes = {entry.name: entry.stat().st_size if look.ends == 'some' and not look.decode else 0
-                     for entry in found}
+            sizes = {entry.name: 0 if look.ends == 'none' else entry.stat().st_size for entry in found}
     except OSError as error:
-        return 0, [Finding('unreadable', name, f'{path} cannot be opened ({error.strerror})')]
+        return Seen(name, 0, [Finding('unreadable', name, f'{path} cannot be opened ({error.strerror})')])
     frames = sorted(sizes, key=natural_key)
     if not frames:
-        return 0, [Finding('empty', name, f'{path} holds no frames')]
+        return Seen(name, 0, [Finding('empty', name, f'{path} holds no frames')])
     findings = _names(name, path, frames)
     if len(frames) < look.min_frames:
         findings.append(Finding('too_short', name, f'{len(frames)} frames, at least {look.min_frames} expected'))
@@ -75,7 +88,18 @@ def _scan_folder(name: str, path: str, look: Look) -> tuple[int, list[Finding]]:
         findings += _contents(name, path, frames, frames, look.decode)
     elif look.ends == 'some':
         findings += _contents(name, path, frames, _suspects(frames, sizes), False)
-    return len(frames), findings
+    signature = None if look.ends == 'none' else hash(tuple(sizes[frame] for frame in frames))
+    return Seen(name, len(frames), findings, signature)
+
+
+def clip_sha256(path: str) -> str:
+    """Hash of the contents of all frames of a folder, in natural order."""
+    digest = hashlib.sha256()
+    for frame in list_frames(path):
+        with open(os.path.join(path, frame), 'rb') as file:
+            content = file.read()
+        digest.update(len(content).to_bytes(8, 'big') + content)
+    return digest.hexdigest()
 
 
 def _suspects(frames: Sequence[str], sizes: dict[str, int]) -> list[str]:
@@ -177,13 +201,13 @@ def count_frames(path: str, decode: bool = True) -> int:
         video.release()
 
 
-def scan_chunk(clips: Sequence[tuple[str, str]], look: Look) -> list[tuple[str, Optional[int], list[Finding]]]:
+def scan_chunk(clips: Sequence[tuple[str, str]], look: Look) -> list[Seen]:
     """:func:`scan_clip` of several (name, path)."""
-    return [(name, *scan_clip(name, path, look)) for name, path in clips]
+    return [scan_clip(name, path, look) for name, path in clips]
 
 
 def scan_clips(clips: Sequence[tuple[str, str]], look: Look, workers: int = 1,
-               progress: bool = True) -> Iterator[tuple[str, Optional[int], list[Finding]]]:
+               progress: bool = True) -> Iterator[Seen]:
     """Looks at many clips, in order.
 
     Args:

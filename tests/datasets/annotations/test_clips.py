@@ -72,6 +72,8 @@ def test_unknown_requests_are_refused(write):
         read_clips(path, 'dfew', class_order='abc')
     with pytest.raises(ValueError, match='must name each of the seven emotions once'):
         read_clips(path, 'dfew', class_order=['Happy', 'Sad'])
+    with pytest.raises(ValueError, match='both state the order of the classes: give one'):
+        read_clips(path, 'dfew', class_order='dfew', label_index='label_index.txt')
     with pytest.raises(FileNotFoundError):
         read_clips(path.with_name('absent.csv'), 'dfew')
 

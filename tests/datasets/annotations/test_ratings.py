@@ -13,7 +13,8 @@ def put(path, columns, header=''):
 
 
 @pytest.mark.parametrize('columns', [
-    (np.arange(40), CURVE), (CURVE, np.arange(40)), (np.arange(1, 41), CURVE), (np.arange(40), CURVE, np.arange(40) * 9),
+    (np.arange(40), CURVE), (CURVE, np.arange(40)), (np.arange(1, 41), CURVE),
+    (np.arange(40), CURVE, np.arange(40) * 9),
     (CURVE,), (np.arange(40), np.arange(40) / 25 + 1, CURVE), (np.arange(40) / 100, CURVE)],
     ids=['official', 'swapped', 'from one', 'three columns', 'alone', 'with seconds', 'small time stamps'])
 def test_the_rating_is_the_column_inside_the_range_that_does_not_count(tmp_path, columns):
