@@ -294,3 +294,15 @@ def test_options_that_make_no_sense_are_told():
     for frames in (0, 2.5, True):
         with pytest.raises(ValueError, match='num_frames counts the rated frames'):
             build(num_frames=frames)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name, frames', [('tsn', 6), ('videomae', None)])
+def test_a_file_rates_as_pytorch_does(name, frames, make_family, tmp_path):
+    from lsef_plugins.engine.export import export_onnx
+    family = with_head(make_family, name, num_frames=frames)
+    model = family.build()
+    data = family.batch(model)
+    spread(model, data)
+    written = export_onnx(model, data['inputs'], str(tmp_path / 'ratings.onnx'))      # refuses a file that differs
+    assert written.difference is not None and written.difference < 1e-4
