@@ -111,6 +111,24 @@ def test_its_layer_is_that_of_what_it_reads(name, channels, plain, make_family):
                         both=plain + 2 * channels)
 
 
+def test_a_mean_does_not_listen_in_the_backbone_and_a_place_of_the_users_own_is_read(make_family):
+    model = with_head(make_family, 'videomae').build()
+    assert not model.backbone.blocks[1]._forward_hooks and not model._forward_hooks
+    assert model.cls_head.eval()(torch.randn(3, 32)).shape == (3, 2), 'no pass of the backbone is needed'
+    assert with_head(make_family, 'videomae', num_frames=2).build().backbone.blocks[1]._forward_hooks
+    site = dict(module='backbone.layer3', side='out', layout='b c t h w', channels=64)
+    family = with_head(make_family, 'slowonly', site=site)
+    model = family.build()
+    head, read = model.cls_head.eval(), {}
+    assert head.fc_cls.in_features == 128 + 64
+    model.backbone.layer3.register_forward_hook(lambda module, args, output: read.update(maps=output))
+    head.register_forward_pre_hook(lambda module, args: read.update(entered=args[0]))
+    head.fc_cls.register_forward_pre_hook(lambda module, args: read.update(vector=args[0]))
+    predict(model, family.batch(model))
+    torch.testing.assert_close(read['vector'], torch.cat([read['entered'].mean((2, 3, 4)),
+                                                          read['maps'].mean((2, 3, 4))], 1))
+
+
 def maps(b=4, t=6, seed=0):
     return torch.randn(b, 5, t, 3, 2, generator=torch.Generator().manual_seed(seed))
 
