@@ -294,6 +294,8 @@ def test_a_target_that_does_not_fit_or_has_lost_its_fractions_is_told():
         head.loss(maps(), samples(4, 5))
     with pytest.raises(ValueError, match=r'has shape \(2,\), and this head rates \(6, 2\), or a multiple of 6'):
         build(num_frames=6).loss(maps(), truth)
+    with pytest.raises(ValueError, match=r'has shape \(3, 2\), and this head rates \(6, 2\)'):
+        build(num_frames=6).loss(maps(), samples(4, 3))             # three frames are not pairs of six
     with pytest.raises(ValueError, match='different numbers of rated frames'):
         head.loss(maps(2), [*samples(1, 2), *samples(1, 3)])
     with pytest.raises(ValueError, match='test with batch_size=1'):
