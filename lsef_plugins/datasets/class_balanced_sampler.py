@@ -93,8 +93,7 @@ def quotas(counts: list[int], power: float, total: int) -> np.ndarray:
     numbers = np.asarray(counts, dtype=np.float64)
     shares = np.where(numbers > 0, np.maximum(numbers, 1) ** (1 - power), 0.)
     exact = total * shares / shares.sum()
-    # Rounding first: 0.1 * 30 is not 3, and a floor of 2.9999 would take a clip from somebody.
-    whole = np.floor(np.round(exact, 9))
+    whole = np.floor(exact)
     missing = int(total - whole.sum())
     whole[np.argsort(whole - exact, kind='stable')[:missing]] += 1
     return whole.astype(np.int64)

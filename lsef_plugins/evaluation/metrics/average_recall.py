@@ -34,7 +34,7 @@ class AverageRecallMetric(BaseMetric):
 
     Results are fractions, as MMAction2's accuracies are: ``acc/war``, ``acc/uar`` and, on request,
     ``acc/recall_<class>`` for each class with a true sample, ``acc/war_low`` and ``acc/war_high`` (the same for
-    ``uar``), ``acc/war_<scene>`` and ``acc/uar_<scene>``. The prefix ``acc`` lets
+    ``uar``), ``acc/war_scene_<scene>`` and ``acc/uar_scene_<scene>``. The prefix ``acc`` lets
     ``CheckpointHook(save_best='acc/uar')`` know that greater is better. A model with several heads
     (``pred_score`` is a dict) gets ``acc/<head>_war`` and so on.
     After :meth:`evaluate` the main process finds the counts in ``confusion``: ``{head or '': (k, k) int64}``.
@@ -147,7 +147,7 @@ class AverageRecallMetric(BaseMetric):
         values = {}
         for scene in sorted(set(scenes.tolist())):
             matrix = confusion_matrix(labels[scenes == scene], predicted[scenes == scene], num_classes)
-            values[f'war_{scene}'], values[f'uar_{scene}'] = war(matrix), uar(matrix)
+            values[f'war_scene_{scene}'], values[f'uar_scene_{scene}'] = war(matrix), uar(matrix)
         return values
 
     def show(self, head: str, matrix: np.ndarray) -> None:

@@ -39,8 +39,9 @@ class ValenceArousalHead(SitedHead):
         in_channels: channels of what enters the head, as of any head.
         num_frames: None for one rating per clip; else the frames of a clip, each of which is rated: maps of fewer
             (or more) frames are interpolated in time.
-        decomposition: None for the mean, or options of :class:`lsef_plugins.nn.DecompositionPooling` (``dict()``
-            for its defaults) for its readings; rated frames get their own mean beside the clip's readings.
+        decomposition: None for the mean (of what enters the head, and of the maps at a ``site``), or options of
+            :class:`lsef_plugins.nn.DecompositionPooling` (``dict()`` for its defaults) for its readings; rated frames
+            get their own mean beside the clip's readings.
         loss_cls: a loss of (predicted, true) ratings ``(b, 2)`` or ``(b, f, 2)``, NaN where there is no rating.
         average_clips: 'score', the host's word for a plain mean over the views of a video. There is no other way.
         num_segments, site: as of :class:`LSEFHead`.
@@ -68,10 +69,14 @@ class ValenceArousalHead(SitedHead):
         poolings = [] if self.options is None else [DecompositionPooling(c, **self.options) for c in channels]
         self.poolings: Any = nn.ModuleList(poolings)
         size = plain + sum(pooling.out_channels for pooling in poolings)
-        if self.num_frames is not None or (self.options is None and not plain):
+        if self.num_frames is not None or (self.options is None and (self.reads_maps() or not plain)):
             size += sum(channels)
         # Last: TSMOptimWrapperConstructor takes the last linear layer for the classifier.
         self.fc_cls = nn.Linear(size, 2)
+
+    def reads_maps(self) -> bool:
+        """A mean is that of what enters the head, unless frames are asked for, or a place of the user's own."""
+        return self.num_frames is not None or self.options is not None or self.site is not None
 
     def init_weights(self) -> None:
         """The host's initialisation of a linear classifier; thresholds at their start."""
@@ -98,9 +103,10 @@ class ValenceArousalHead(SitedHead):
     def clip_vectors(self, maps: List[Tensor], plain: Optional[Tensor]) -> List[Tensor]:
         """What is read of the clip as a whole."""
         if self.options is None:
-            if plain is not None:
-                return [plain]
-            return [plain_vector(x) for x in maps] if self.num_frames is None else []
+            means = [plain_vector(x) for x in maps] if self.num_frames is None else []
+            if plain is None:
+                return means
+            return [plain, *means] if self.site is not None else [plain]
         vectors = [pooling(x) for pooling, x in zip(self.poolings, maps)]
         return vectors if plain is None else [over_its_rms(plain).to(vectors[0].dtype), *vectors]
 

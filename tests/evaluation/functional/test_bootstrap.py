@@ -95,6 +95,17 @@ def test_intervals_of_ratings_are_those_of_resampled_videos(offset):
         assert offset or ours[name][1] > ours[name][0]
 
 
+@pytest.mark.parametrize('frames', range(3, 12))
+def test_a_repetition_of_constants_alone_has_no_correlation(frames):
+    """Half of the draws of two still videos and a lively one hold a still one alone, up to rounding."""
+    rng = np.random.default_rng(frames)
+    x = np.concatenate([np.full(frames, .1), np.full(frames, .1), rng.uniform(-1, 1, 5)])
+    y = .9 * x + .1 * rng.normal(size=len(x))
+    units = [0] * frames + [1] * frames + [2] * 5
+    low, high = rating_intervals(x, y, units)['pcc_global']
+    assert .5 < low <= high <= 1
+
+
 def test_frames_of_one_video_are_no_evidence_of_their_own():
     x, y, units = ratings()
     by_video = rating_intervals(x, y, units.tolist())['ccc_global']

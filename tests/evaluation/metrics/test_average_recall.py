@@ -205,7 +205,7 @@ def test_scenes_have_their_own_numbers():
     result, _ = evaluate(data, per_scene=True)
     for scene in SCENES:
         chosen = [sample for sample in data if sample['scene'] == scene]
-        assert (result[f'acc/war_{scene}'], result[f'acc/uar_{scene}']) == pytest.approx(plain(chosen)[:2])
+        assert (result[f'acc/war_scene_{scene}'], result[f'acc/uar_scene_{scene}']) == pytest.approx(plain(chosen)[:2])
     assert result['acc/war'] == evaluate(data)[0]['acc/war']
     with pytest.raises(ValueError, match='per_scene=True needs the scene of each sample.*PackAffectInputs'):
         evaluate(samples(), per_scene=True)

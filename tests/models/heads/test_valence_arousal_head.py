@@ -111,6 +111,24 @@ def test_its_layer_is_that_of_what_it_reads(name, channels, plain, make_family):
                         both=plain + 2 * channels)
 
 
+def test_a_mean_does_not_listen_in_the_backbone_and_a_place_of_the_users_own_is_read(make_family):
+    model = with_head(make_family, 'videomae').build()
+    assert not model.backbone.blocks[1]._forward_hooks and not model._forward_hooks
+    assert model.cls_head.eval()(torch.randn(3, 32)).shape == (3, 2), 'no pass of the backbone is needed'
+    assert with_head(make_family, 'videomae', num_frames=2).build().backbone.blocks[1]._forward_hooks
+    site = dict(module='backbone.layer3', side='out', layout='b c t h w', channels=64)
+    family = with_head(make_family, 'slowonly', site=site)
+    model = family.build()
+    head, read = model.cls_head.eval(), {}
+    assert head.fc_cls.in_features == 128 + 64
+    model.backbone.layer3.register_forward_hook(lambda module, args, output: read.update(maps=output))
+    head.register_forward_pre_hook(lambda module, args: read.update(entered=args[0]))
+    head.fc_cls.register_forward_pre_hook(lambda module, args: read.update(vector=args[0]))
+    predict(model, family.batch(model))
+    torch.testing.assert_close(read['vector'], torch.cat([read['entered'].mean((2, 3, 4)),
+                                                          read['maps'].mean((2, 3, 4))], 1))
+
+
 def maps(b=4, t=6, seed=0):
     return torch.randn(b, 5, t, 3, 2, generator=torch.Generator().manual_seed(seed))
 
@@ -276,6 +294,8 @@ def test_a_target_that_does_not_fit_or_has_lost_its_fractions_is_told():
         head.loss(maps(), samples(4, 5))
     with pytest.raises(ValueError, match=r'has shape \(2,\), and this head rates \(6, 2\), or a multiple of 6'):
         build(num_frames=6).loss(maps(), truth)
+    with pytest.raises(ValueError, match=r'has shape \(3, 2\), and this head rates \(6, 2\)'):
+        build(num_frames=6).loss(maps(), samples(4, 3))             # three frames are not pairs of six
     with pytest.raises(ValueError, match='different numbers of rated frames'):
         head.loss(maps(2), [*samples(1, 2), *samples(1, 3)])
     with pytest.raises(ValueError, match='test with batch_size=1'):
@@ -294,3 +314,15 @@ def test_options_that_make_no_sense_are_told():
     for frames in (0, 2.5, True):
         with pytest.raises(ValueError, match='num_frames counts the rated frames'):
             build(num_frames=frames)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name, frames', [('tsn', 6), ('videomae', None)])
+def test_a_file_rates_as_pytorch_does(name, frames, make_family, tmp_path):
+    from lsef_plugins.engine.export import export_onnx
+    family = with_head(make_family, name, num_frames=frames)
+    model = family.build()
+    data = family.batch(model)
+    spread(model, data)
+    written = export_onnx(model, data['inputs'], str(tmp_path / 'ratings.onnx'))      # refuses a file that differs
+    assert written.difference is not None and written.difference < 1e-4
