@@ -4,6 +4,11 @@ import importlib
 COMPONENTS = (
     'lsef_plugins.models',
     'lsef_plugins.datasets.clip_list',
+    'lsef_plugins.datasets.emotion_clips',
+    'lsef_plugins.datasets.veatic',
+    'lsef_plugins.datasets.transforms.listed_frames',
+    'lsef_plugins.datasets.class_balanced_sampler',
+    'lsef_plugins.datasets.transforms.pack_affect',
     'lsef_plugins.datasets.transforms.temporal_corruption',
     'lsef_plugins.evaluation.metrics',
     'lsef_plugins.engine.hooks',

@@ -32,6 +32,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--deterministic', action='store_true', help='deterministic algorithms only')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
                         help='override settings of the config, for example optim_wrapper.optimizer.lr=0.01')
+    parser.add_argument('--fold', type=int, help='of data sets with folds (DFEW: 1 to 5), for training and testing')
+    parser.add_argument('--protocol', choices=['paper', 'clean'],
+                        help="the epoch is picked on the test list ('paper') or on clips held out of training")
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
     args = parser.parse_args(argv)
@@ -46,7 +49,7 @@ def main(argv=None) -> None:
             args.config, work_dir=args.work_dir, resume=args.resume, amp=args.amp,
             validate=not args.no_validate, auto_scale_lr=args.auto_scale_lr, seed=args.seed,
             diff_rank_seed=args.diff_rank_seed, deterministic=args.deterministic,
-            options=args.cfg_options, launcher=args.launcher)
+            options=args.cfg_options, launcher=args.launcher, fold=args.fold, protocol=args.protocol)
     except (launch.LaunchError, CheckpointError, NotWrittenError) as error:
         sys.exit(f'error: {error}')
     print(f'Training finished; checkpoints are in {runner.work_dir}')

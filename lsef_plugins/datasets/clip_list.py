@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
@@ -21,76 +20,9 @@ from mmengine.fileio import list_from_file
 
 from lsef_plugins.registry import DATASETS
 
-MP4_FIRST_BOXES = (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'styp', b'sidx')
-MP4_DATA_BOXES = (b'moov', b'mdat', b'moof')
+from .integrity import UnreadableClipError, container_fault, local_path, video_fault
+
 SHOWN = 5
-
-
-class UnreadableClipError(RuntimeError):
-    """A clip of the list cannot be read; the message names the file and the way out."""
-
-
-def container_fault(path: str) -> Optional[str]:
-    """What is wrong with a video file, as far as its outer structure tells.
-
-    Args:
-        path: A local file. Containers other than MP4/MOV are only checked not to be empty.
-
-    Returns:
-        A phrase such as 'is empty', or None.
-    """
-    size = os.path.getsize(path)
-    if size == 0:
-        return 'is empty'
-    seen: set[bytes] = set()
-    with open(path, 'rb') as file:
-        start = 0
-        while start + 8 <= size:
-            file.seek(start)
-            head = file.read(16)
-            length, kind = struct.unpack('>I4s', head[:8])
-            if start == 0 and kind not in MP4_FIRST_BOXES:
-                return None  # not MP4/MOV
-            if length == 1 and len(head) == 16:
-                length, = struct.unpack('>Q', head[8:])
-            elif length == 0:  # the last box reaches to the end of the file
-                length = size - start
-            if length < 8 or (kind not in MP4_DATA_BOXES and {b'moov', b'mdat'} <= seen):
-                break  # what follows the video is not ours to judge
-            if start + length > size:
-                return f'is cut off ({size} bytes, its own structure asks for at least {start + length})'
-            seen.add(kind)
-            start += length
-    if b'moov' not in seen:
-        return 'is cut off (it has no index, the moov box)'
-    if not seen & {b'mdat', b'moof'}:
-        return 'is cut off (it has an index and no pictures, no mdat box)'
-    return None
-
-
-def local_path(filename: str) -> Optional[str]:
-    """The file behind ``filename`` on this machine; None when a storage backend (``s3://...``) has it.
-
-    DecordInit reads ``name.mp4`` when the list says ``name``.
-    """
-    if '://' in filename:
-        return None
-    if not os.path.splitext(filename)[1] and not os.path.exists(filename):
-        return filename + '.mp4'
-    return filename
-
-
-def video_fault(filename: str) -> Optional[str]:
-    """Why ``filename`` cannot be a video ('does not exist', 'is empty', ...), or None."""
-    path = local_path(filename)
-    if path is None:
-        return None
-    if not os.path.isfile(path):
-        return 'does not exist'
-    try:
-        return container_fault(path)
-    except OSError as error:
-        return f'cannot be opened ({error.strerror})'
 
 
 @DATASETS.register_module()
@@ -233,16 +165,20 @@ class ClipListDataset(VideoDataset):
             UnreadableClipError: the video is missing or cut off, or the steps that open and decode it fail;
                 the original exception is its cause. Errors of other steps pass as they are.
         """
-        data = self.get_data_info(idx)
+        data = self.look_at(self.get_data_info(idx))
         filename = data['filename']
-        path = local_path(filename)
-        fault = container_fault(path) if path and os.path.isfile(path) else None
-        if fault:  # before the decoder sees it: see the module's first paragraph
-            raise UnreadableClipError(self.unreadable(filename, fault))
         for step in getattr(self.pipeline, 'transforms', [self.pipeline]):
             data = self.run_step(step, data, filename)
             if data is None:
                 return None
+        return data
+
+    def look_at(self, data: dict) -> dict:
+        """Judges the clip before the decoder sees it: see the module's first paragraph."""
+        path = local_path(data['filename'])
+        fault = container_fault(path) if path and os.path.isfile(path) else None
+        if fault:
+            raise UnreadableClipError(self.unreadable(data['filename'], fault))
         return data
 
     def run_step(self, step: Callable, data: dict, filename: str) -> Any:
@@ -251,7 +187,7 @@ class ClipListDataset(VideoDataset):
             return step(data)
         try:
             out = step(data)
-        except (ImportError, MemoryError):
+        except (ImportError, MemoryError, UnreadableClipError):
             raise
         except Exception as error:
             why = (str(error).strip().splitlines() or [''])[0]

@@ -2,8 +2,9 @@
 
 The graph takes what the recognizer's data preprocessor hands over, normalised floats ``(b, views, c, t, h, w)`` (for
 Recognizer2D ``(b, segments, c, h, w)``, for skeletons ``(b, views, persons, t, joints, c)``), and gives the scores of
-``mode='predict'``, averaged over views as the head's ``average_clips`` asks, or the head's logits. Decoding, cropping
-and normalising stay outside. The number of clips ``b`` is free where the recognizer allows it; all else is fixed.
+``mode='predict'``, averaged over views as the head's ``average_clips`` asks, or the head's logits (of a
+``ValenceArousalHead`` both are ratings). Decoding, cropping and normalising stay outside. The number of clips ``b`` is
+free where the recognizer allows it; all else is fixed.
 """
 import contextlib
 import importlib.util
@@ -221,7 +222,8 @@ def _difference(recognizer: Any, network: nn.Module, scores: str, path: str, exa
 def _predicted(recognizer: Any, inputs: Tensor) -> Tensor:
     from mmaction.structures import ActionDataSample
     samples = [ActionDataSample() for _ in range(len(inputs))]
-    return torch.stack([sample.pred_score for sample in recognizer(inputs, samples, mode='predict')])
+    found = recognizer(inputs, samples, mode='predict')
+    return torch.stack([sample.get('pred_valence_arousal', sample.get('pred_score')) for sample in found])
 
 
 def _count_nodes(graph: Any) -> int:

@@ -21,7 +21,7 @@ class LaunchError(ValueError):
 def train(config: str, work_dir: Optional[str] = None, resume: Optional[str] = None, amp: bool = False,
           validate: bool = True, auto_scale_lr: bool = False, seed: Optional[int] = None,
           diff_rank_seed: bool = False, deterministic: bool = False, options: Optional[dict] = None,
-          launcher: str = 'none') -> Runner:
+          launcher: str = 'none', fold: Optional[int] = None, protocol: Optional[str] = None) -> Runner:
     """Train the recognizer a configuration file describes.
 
     Args:
@@ -37,6 +37,7 @@ def train(config: str, work_dir: Optional[str] = None, resume: Optional[str] = N
         deterministic: Only deterministic algorithms of cuDNN and torch.
         options: Overrides of single settings, dotted keys to values. They win over everything else.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        fold, protocol: Of every data set in the config that has folds or protocols, such as DFEWDataset.
 
     Returns:
         The runner, after training.
@@ -44,7 +45,7 @@ def train(config: str, work_dir: Optional[str] = None, resume: Optional[str] = N
     Raises:
         LaunchError: the request cannot work, see the message.
     """
-    cfg = read_config(config, work_dir, launcher, options)
+    cfg = read_config(config, work_dir, launcher, options, fold=fold, protocol=protocol)
     if not validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if amp:
@@ -73,7 +74,8 @@ def train(config: str, work_dir: Optional[str] = None, resume: Optional[str] = N
 
 def test(config: str, checkpoint: str, work_dir: Optional[str] = None, dump: Optional[str] = None,
          show_dir: Optional[str] = None, show: bool = False, interval: int = 1, wait_time: float = 2.0,
-         options: Optional[dict] = None, launcher: str = 'none') -> dict:
+         options: Optional[dict] = None, launcher: str = 'none', fold: Optional[int] = None,
+         protocol: Optional[str] = None) -> dict:
     """Test a checkpoint on the test set of a configuration file.
 
     Args:
@@ -87,6 +89,7 @@ def test(config: str, checkpoint: str, work_dir: Optional[str] = None, dump: Opt
         wait_time: How long a clip is shown, in seconds.
         options: Overrides of single settings, dotted keys to values.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        fold, protocol: Of every data set in the config that has folds or protocols, such as DFEWDataset.
 
     Returns:
         The metrics.
@@ -94,7 +97,7 @@ def test(config: str, checkpoint: str, work_dir: Optional[str] = None, dump: Opt
     Raises:
         LaunchError: the request cannot work, see the message.
     """
-    cfg = read_config(config, work_dir, launcher, options)
+    cfg = read_config(config, work_dir, launcher, options, fold=fold, protocol=protocol)
     must_exist(checkpoint)
     cfg.load_from, cfg.resume = checkpoint, False
     if cfg.get('test_evaluator') is None or cfg.get('test_dataloader') is None:
@@ -115,7 +118,9 @@ def test(config: str, checkpoint: str, work_dir: Optional[str] = None, dump: Opt
     return build_runner(cfg).test()
 
 
-def read_config(path: str, work_dir: Optional[str], launcher: str, options: Optional[dict]) -> Config:
+def read_config(path: str, work_dir: Optional[str], launcher: str, options: Optional[dict],
+                **splits: object) -> Config:
+    """The config of a file with ``options`` merged in, and ``splits`` (fold, protocol) set in all data sets."""
     if not osp.isfile(path):
         raise LaunchError(f'Config file {path} does not exist (looked from {os.getcwd()}).')
     try:
@@ -123,12 +128,36 @@ def read_config(path: str, work_dir: Optional[str], launcher: str, options: Opti
         cfg.merge_from_dict(options or {})
     except Exception as error:
         raise LaunchError(f'Config file {path} cannot be read: {_told(error)}') from error
+    for key, value in splits.items():
+        if value is not None:
+            _set_in_datasets(cfg, key, value, path)
     cfg.launcher = launcher
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(path))[0])
+        chosen = [f'{key}{value}' for key, value in splits.items() if value is not None]
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(path))[0], *chosen)
     return cfg
+
+
+def _set_in_datasets(cfg: Config, key: str, value: object, path: str) -> None:
+    found = [dataset for name in ('train_dataloader', 'val_dataloader', 'test_dataloader')
+             for dataset in _datasets((cfg.get(name) or {}).get('dataset')) if key in dataset]
+    if not found:
+        raise LaunchError(f'--{key} {value} was given, but no data set of {path} names its {key}. DFEWDataset has '
+                          'folds and protocols, FERV39kDataset and VEATICDataset have protocols: write '
+                          f'{key}=... into the config.')
+    for dataset in found:
+        dataset[key] = value
+
+
+def _datasets(config: object) -> list:
+    """The config of a data set and of those it wraps."""
+    if isinstance(config, (list, tuple)):
+        return [each for one in config for each in _datasets(one)]
+    if not isinstance(config, dict):
+        return []
+    return [config, *_datasets(config.get('dataset')), *_datasets(config.get('datasets'))]
 
 
 def _told(error: Exception) -> str:

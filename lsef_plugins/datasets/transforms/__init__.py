@@ -6,6 +6,7 @@ import importlib.util
 import os
 
 if os.environ.get('LSEF_PLUGINS_REGISTER', '1') != '0' and importlib.util.find_spec('mmaction'):
+    from .listed_frames import ListedFrameDecode
     from .temporal_corruption import (
         BlackFrames,
         ClipCorruption,
@@ -17,5 +18,5 @@ if os.environ.get('LSEF_PLUGINS_REGISTER', '1') != '0' and importlib.util.find_s
         TemporalCorruption,
     )
 
-    __all__ = ['BlackFrames', 'ClipCorruption', 'Flicker', 'FrameDrop', 'FrameFreeze', 'NoiseBurst',
-               'RandomTemporalCorruption', 'TemporalCorruption']
+    __all__ = ['BlackFrames', 'ClipCorruption', 'Flicker', 'FrameDrop', 'FrameFreeze', 'ListedFrameDecode',
+               'NoiseBurst', 'RandomTemporalCorruption', 'TemporalCorruption']

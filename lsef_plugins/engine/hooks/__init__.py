@@ -1,3 +1,4 @@
+from .class_counts_hook import ClassCountsHook
 from .random_state_hook import RandomStateHook
 
-__all__ = ['RandomStateHook']
+__all__ = ['ClassCountsHook', 'RandomStateHook']

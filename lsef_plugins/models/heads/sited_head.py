@@ -55,6 +55,10 @@ class SitedHead(BaseHead):
         """Maps ``(b, c, t, h, w)`` and perhaps a vector ``(b, c)`` -> scores ``(b, k)``."""
         raise NotImplementedError(f'{type(self).__name__} must implement score(maps, plain).')
 
+    def reads_maps(self) -> bool:
+        """Whether it reads the maps inside its backbone, and not only the vector that enters it."""
+        return True
+
     def rebuild(self, channels: Tuple[int, ...], plain: int = 0) -> None:
         """Calls :meth:`build` unless the layers are those already."""
         if self._built_for != (channels, plain):
@@ -76,6 +80,8 @@ class SitedHead(BaseHead):
         if entrance:
             return
         self._listens = site.module
+        if not self.reads_maps():
+            return
         self._handles = [site.attach(recognizer, self._on_enter, self._on_leave),
                          recognizer.register_forward_pre_hook(self._on_recognizer_enter),
                          recognizer.register_forward_hook(self._on_recognizer_leave, always_call=True)]
@@ -83,7 +89,7 @@ class SitedHead(BaseHead):
     def forward(self, x: Any, num_segs: Optional[int] = None, **kwargs: Any) -> Tensor:
         """What enters the head -> scores ``(clips, k)``."""
         if self._listens:
-            return self.score(self._what_was_heard(), self._vector(x))
+            return self.score(self._what_was_heard() if self.reads_maps() else [], self._vector(x))
         maps = self.layout.to_maps(x, num_segs=num_segs, training=self.training)
         if not maps:                                # an image of RecognizerOmni is a clip of one frame
             maps = [x[:, :, None]]

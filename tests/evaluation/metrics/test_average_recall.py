@@ -188,3 +188,68 @@ def test_two_processes_count_every_sample_once(tmp_path):
     assert results[0] == results[1] == {key: pytest.approx(value) for key, value in alone.items()}
     war, uar, _ = plain(samples() + samples()[:1])
     assert abs(war - alone['acc/war']) > 1e-4, 'counting the repeated sample twice would show'
+
+
+SCENES = ('Action', 'Ballet', 'Crime')
+
+
+def with_scenes():
+    data = samples()
+    for i, sample in enumerate(data):
+        sample['scene'] = SCENES[i % 3]
+    return data
+
+
+def test_scenes_have_their_own_numbers():
+    data = with_scenes()
+    result, _ = evaluate(data, per_scene=True)
+    for scene in SCENES:
+        chosen = [sample for sample in data if sample['scene'] == scene]
+        assert (result[f'acc/war_scene_{scene}'], result[f'acc/uar_scene_{scene}']) == pytest.approx(plain(chosen)[:2])
+    assert result['acc/war'] == evaluate(data)[0]['acc/war']
+    with pytest.raises(ValueError, match='per_scene=True needs the scene of each sample.*PackAffectInputs'):
+        evaluate(samples(), per_scene=True)
+
+
+def test_intervals_are_those_of_the_matrix():
+    from lsef_plugins.evaluation.functional import recall_intervals
+    result, metric = evaluate(samples(), bootstrap=500, seed=3)
+    for name, bounds in recall_intervals(metric.confusion[''], 500, 3).items():
+        assert (result[f'acc/{name}_low'], result[f'acc/{name}_high']) == bounds
+        assert bounds[0] < result[f'acc/{name}'] < bounds[1]
+    with pytest.raises(ValueError, match='at least 100 repetitions'):
+        evaluate([], bootstrap=20)
+
+
+def test_the_matrix_is_printed_and_written_with_the_names_of_the_classes(tmp_path, monkeypatch):
+    from mmengine.logging import MMLogger
+    lines = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'info', lines.append)
+    names = ['Happy', 'Sad', 'Neutral', 'Angry', 'Surprise']
+    path = tmp_path / 'deep' / 'confusion.csv'
+    _, metric = evaluate(samples(), classes=names, print_confusion=True, confusion_file=str(path))
+    assert 'true \\ predicted' in lines[0] and all(name in lines[0] for name in names)
+    header, *rows = [line.split(',') for line in path.read_text().splitlines()]
+    assert header == ['true', *names] and [row[0] for row in rows] == names
+    assert np.array([row[1:] for row in rows], int).tolist() == metric.confusion[''].tolist()
+    evaluate(samples(heads=['rgb', 'pose']), confusion_file=str(path))
+    assert (tmp_path / 'deep' / 'confusion_rgb.csv').exists() and (tmp_path / 'deep' / 'confusion_pose.csv').exists()
+    evaluate(samples(heads=['rgb', 'pose']), confusion_file=str(tmp_path / '{head}.csv'))
+    assert (tmp_path / 'pose.csv').exists()
+    with pytest.raises(ValueError, match=r"ends in \.csv, got 'x\.txt'"):
+        evaluate([], confusion_file='x.txt')
+
+
+def test_the_numbers_are_scikit_learns():
+    from sklearn.metrics import balanced_accuracy_score, recall_score
+    from sklearn.metrics import confusion_matrix as their_matrix
+    data = samples()
+    result, metric = evaluate(data, per_class=True)
+    truth = [int(s['gt_label']) for s in data]
+    predicted = [int(s['pred_score'].argmax()) for s in data]
+    assert metric.confusion[''].tolist() == their_matrix(truth, predicted, labels=range(5)).tolist()
+    with pytest.warns(UserWarning) if set(predicted) - set(truth) else __import__('contextlib').nullcontext():
+        assert result['acc/uar'] == pytest.approx(balanced_accuracy_score(truth, predicted))
+    for c, recall in enumerate(recall_score(truth, predicted, labels=range(5), average=None, zero_division=np.nan)):
+        if not np.isnan(recall):
+            assert result[f'acc/recall_{c}'] == pytest.approx(recall)

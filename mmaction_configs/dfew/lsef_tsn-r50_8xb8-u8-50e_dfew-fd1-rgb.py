@@ -1,0 +1,3 @@
+_base_ = ['./tsn-r50_8xb8-u8-50e_dfew-fd1-rgb.py', '../_base_/lsef_neck.py']
+
+model = dict(neck=_base_.lsef_neck)

@@ -1,0 +1,3 @@
+_base_ = ['./i3d-r50_8xb8-u32-50e_synthetic-faces-rgb.py', '../_base_/lsef_neck.py']
+
+model = dict(neck=_base_.lsef_neck)

@@ -1,0 +1,3 @@
+_base_ = ['./swin-tiny_8xb8-u16-30e_synthetic-faces-rgb.py', '../_base_/lsef_neck.py']
+
+model = dict(neck=_base_.lsef_neck)

@@ -1,0 +1,3 @@
+_base_ = ['./uniformerv2-base_8xb8-u8-30e_synthetic-faces-rgb.py', '../_base_/lsef_neck.py']
+
+model = dict(neck=_base_.lsef_neck)
