@@ -68,3 +68,17 @@ def test_the_neck_finds_more_frames_than_its_rank_in_every_recognizer(path):
     with torch.no_grad():
         found = model(torch.randn(shape), [ActionDataSample()], mode='predict')
     assert found[0].pred_valence_arousal.shape == (2, ) and seen[0] > 2
+
+
+@pytest.mark.parametrize('folder', ['dfew', 'ferv39k', 'veatic', 'synthetic_faces'])
+def test_the_table_and_the_metafile_list_the_nine_pairs_and_claim_no_run(folder):
+    import yaml
+    listed = yaml.safe_load((ROOT / folder / 'metafile.yml').read_text(encoding='utf-8'))['Models']
+    table = (ROOT / folder / 'README.md').read_text(encoding='utf-8')
+    wanted = {path.stem for path in CONFIGS if path.parent.name == folder and path.name.split('_8xb8')[0].split('_')[-1]
+              in RECOGNIZERS}
+    assert {model['Name'] for model in listed} == wanted and len(wanted) == 18
+    for model in listed:
+        assert (ROOT.parent / model['Config']).is_file() and f'({model["Name"]}.py)' in table
+        assert all(result['Metrics'] == {} for result in model['Results'])
+    assert table.count('| not run | not run |') == 18
