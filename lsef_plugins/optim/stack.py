@@ -69,8 +69,11 @@ class MatrixStack:
     # ---- one step ----------------------------------------------------------------------------------------------
     def rewrite(self, members: Sequence[int]) -> None:
         """Rewrites the gradients of these members in place; their state moves on by one update."""
-        for age in sorted({self.ages[i] for i in members}):
-            self._rewrite([i for i in members if self.ages[i] == age], age)
+        by_age: Dict[int, List[int]] = {}
+        for i in members:
+            by_age.setdefault(self.ages[i], []).append(i)
+        for age, rows in by_age.items():
+            self._rewrite(rows, age)
 
     def _rewrite(self, rows: List[int], age: int) -> None:
         everyone = len(rows) == len(self.names)
