@@ -23,11 +23,11 @@ from lsef_plugins.functional.rank import participation_ratio
 from lsef_plugins.optim.spectral import gram, norm_of, over
 from lsef_plugins.registry import HOOKS
 
-from . import clips, muon  # noqa: F401 - registers
+from . import clips, muon, start  # noqa: F401 - muon registers
 from .design import STEPS, Run
 
 RANK_EVERY = 40
-MODEL = dict(
+MODEL: dict[str, Any] = dict(
     type='Recognizer3D',
     backbone=dict(type='ResNet3dSlowOnly', depth=18, pretrained=None, base_channels=8, lateral=False,
                   conv1_kernel=(1, 3, 3), conv1_stride_s=1, conv1_stride_t=1, pool1_stride_t=1, inflate=(0, 0, 1, 1),
@@ -50,7 +50,8 @@ def settings(run: Run, folder: str, steps: int, work_dir: str) -> dict[str, Any]
     warm = max(steps // 20, 1)
     return dict(
         default_scope='mmaction', work_dir=work_dir, log_level='ERROR', experiment_name=run.name.replace('/', '_'),
-        model=copy.deepcopy(MODEL), optim_wrapper=run.arm.optim_wrapper(run.rate),
+        model=copy.deepcopy(MODEL), load_from=str(start.prepare_start(folder, MODEL['backbone'])),
+        optim_wrapper=run.arm.optim_wrapper(run.rate),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=steps, val_interval=steps + 1),
         val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'),
         train_dataloader=loader('train', run.cell.batch, wrong=run.cell.wrong, seed=run.seed, mirror=True),
