@@ -76,11 +76,14 @@ class RankAwareGradients:
     def attach(self, optimizer: Optimizer) -> None:
         """Lets ``optimizer.step()`` begin with :meth:`step`, and no other optimizer's."""
         self.detach()
-        self._handle = optimizer.register_step_pre_hook(self._before_step)
+        # Not compiled: a compiled train step would trace it anew in each of its first steps.
+        self._handle = optimizer.register_step_pre_hook(torch.compiler.disable(self._before_step))
         self._hooked = optimizer
 
-    def _before_step(self, *_: Any) -> None:
-        self.step()
+    def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
+        skipped = getattr(optimizer, 'found_inf', None)     # set by a loss scaler for optimizers that skip by themselves
+        if skipped is None or not bool(skipped):
+            self.step()
 
     def detach(self) -> None:
         if self._handle is not None:

@@ -219,7 +219,7 @@ def test_a_module_with_an_unknown_role_is_told():
 def test_shards_are_refused():
 
     class FullyShardedDataParallel(nn.Module):
-        """What FSDP's wrapper looks like from outside; a real one needs processes (test_ddp.py has one)."""
+        """What FSDP's wrapper looks like from outside; test_ddp.py shards a real model."""
 
         def __init__(self, module):
             super().__init__()
