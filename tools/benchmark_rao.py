@@ -3,10 +3,10 @@
     python tools/benchmark_rao.py                      SlowOnly-R50 with LSEFNeck, 8 frames of 224 x 224, batch 8
     python tools/benchmark_rao.py --batch 2 --repeats 3
 
-A step is forward, backward and optimizer step. RAO works between backward and optimizer step and does not depend on what came
-before, so its time is measured there, on the gradients of that step: a kept step and a step with new inverse roots, each
-interleaved with plain optimizer steps. The overhead at the interval i is (kept (i - 1) + refresh) / i over forward,
-backward and plain optimizer step; all are medians.
+A step is forward, backward and optimizer step. RAO works between backward and optimizer step and does not depend on
+what came before, so its time is measured there, on the gradients of that step: a kept step and a step with new
+inverse roots, each interleaved with plain optimizer steps. The overhead at the interval i is (kept (i - 1) + refresh)
+/ i over forward, backward and plain optimizer step; all are medians.
 
 The exit status is 1 when a bar is missed: 3 % of the step time, one float32 for each treated parameter.
 """
@@ -15,7 +15,7 @@ import json
 import statistics
 import sys
 import time
-from typing import Callable, List
+from typing import Any, Callable, Dict, List
 
 from lsef_plugins.compat import apply_repairs
 
@@ -33,7 +33,7 @@ from lsef_plugins.visualization.writing import write_whole  # noqa: E402
 TIME_BAR, MEMORY_BAR = 0.03, 1.0
 
 
-def recognizer(depth: int) -> torch.nn.Module:
+def recognizer(depth: int) -> Any:
     wide = 2048 if depth >= 50 else 512
     return MODELS.build(dict(
         type='Recognizer3D',
@@ -71,7 +71,8 @@ def measure(args: argparse.Namespace) -> dict:
     model.train()
     options = json.loads(args.rao)
     plain = build_optim_wrapper(model, dict(optimizer=dict(type=args.optimizer, lr=1e-6)))
-    ours = build_optim_wrapper(model, dict(constructor='RAO', optimizer=dict(type=args.optimizer, lr=1e-6), rao=options))
+    ours = build_optim_wrapper(model, dict(constructor='RAO', optimizer=dict(type=args.optimizer, lr=1e-6),
+                                           rao=options))
     x = torch.randn(args.batch, 1, 3, args.frames, args.size, args.size, device=args.device)
     samples = [ActionDataSample().set_gt_label(i % 7).to(args.device) for i in range(args.batch)]
     timer, rao = Timer(args.device), ours.rao
@@ -94,39 +95,41 @@ def measure(args: argparse.Namespace) -> dict:
     learn()
     treat(True)
     plain.optimizer.step()
-    rows: List[dict] = []
+    seconds: Dict[str, List[float]] = {'learn': [], 'plain': [], 'kept': [], 'refresh': []}
     for repeat in range(args.repeats):
-        row = dict(learn=timer(learn))
+        seconds['learn'].append(timer(learn))
         for _ in range(args.inner):
-            row.setdefault('plain', []).append(timer(plain.optimizer.step))
-            row.setdefault('kept', []).append(timer(lambda: treat(False)))
-            row.setdefault('refresh', []).append(timer(lambda: treat(True)))
-        rows.append(row)
-        print(f'[{repeat + 1}/{args.repeats}] forward and backward {1e3 * row["learn"]:.0f} ms', file=sys.stderr, flush=True)
-    return summary(args, rao, rows)
+            seconds['plain'].append(timer(plain.optimizer.step))
+            seconds['kept'].append(timer(lambda: treat(False)))
+            seconds['refresh'].append(timer(lambda: treat(True)))
+        print(f'[{repeat + 1}/{args.repeats}] forward and backward {1e3 * seconds["learn"][-1]:.0f} ms',
+              file=sys.stderr, flush=True)
+    return summary(args, rao, {key: 1e3 * statistics.median(each) for key, each in seconds.items()})
 
 
-def summary(args: argparse.Namespace, rao, rows: List[dict]) -> dict:
-    ms = {key: 1e3 * statistics.median(v for row in rows for v in row[key]) for key in ('plain', 'kept', 'refresh')}
-    step = 1e3 * statistics.median(row['learn'] for row in rows) + ms['plain']
+def summary(args: argparse.Namespace, rao: Any, ms: Dict[str, float]) -> dict:
+    step = ms['learn'] + ms['plain']
     parameters = sum(p.numel() for stack in rao.stacks for p in stack.parameters)
     used = sum(t.numel() * t.element_size() for stack in rao.stacks for t in stack.state.values())
-    overhead = {i: (ms['kept'] * (i - 1) + ms['refresh']) / i / step for i in sorted({1, rao.schedule.interval, 20, 50})}
+    intervals = sorted({1, rao.schedule.interval, 20, 50})
+    overhead = {i: (ms['kept'] * (i - 1) + ms['refresh']) / i / step for i in intervals}
     return dict(settings={key: value for key, value in vars(args).items() if key != 'out'}, torch=torch.__version__,
                 threads=torch.get_num_threads(), interval=rao.schedule.interval, matrices=len(rao),
-                stacks=len(rao.stacks), treated_parameters=parameters, step_ms=step, **{f'{k}_ms': v for k, v in ms.items()},
-                overhead=overhead, memory=used / 4 / parameters)
+                stacks=len(rao.stacks), treated_parameters=parameters, step_ms=step,
+                **{f'{k}_ms': v for k, v in ms.items()}, overhead=overhead, memory=used / 4 / parameters)
 
 
 def markdown(found: dict) -> str:
     s = found['settings']
-    lines = [f'SlowOnly-R{s["depth"]} with LSEFNeck, {s["frames"]} frames of {s["size"]} x {s["size"]}, batch {s["batch"]}, '
-             f'{s["optimizer"]}, {s["device"]}{" mixed precision" if s["amp"] else ""}, {found["threads"]} thread(s), '
-             f'torch {found["torch"]}; RAO {s["rao"]}: {found["matrices"]} matrices in {found["stacks"]} stacks, '
+    lines = [f'SlowOnly-R{s["depth"]} with LSEFNeck, {s["frames"]} frames of {s["size"]} x {s["size"]}, batch '
+             f'{s["batch"]}, {s["optimizer"]}, {s["device"]}{" mixed precision" if s["amp"] else ""}, '
+             f'{found["threads"]} thread(s), torch {found["torch"]}; RAO {s["rao"]}: {found["matrices"]} matrices '
+             f'in {found["stacks"]} stacks, '
              f'{found["treated_parameters"] / 1e6:.1f} M parameters', '',
              '| plain step, ms | RAO kept, ms | RAO with new roots, ms | extra float32 per treated parameter |',
              '|---:|---:|---:|---:|',
-             f'| {found["step_ms"]:.1f} | {found["kept_ms"]:.1f} | {found["refresh_ms"]:.1f} | {found["memory"]:.2f} |', '',
+             '| ' + ' | '.join(f'{found[key]:.1f}' for key in ('step_ms', 'kept_ms', 'refresh_ms'))
+             + f' | {found["memory"]:.2f} |', '',
              '| interval | overhead |', '|---:|---:|']
     return '\n'.join(lines + [f'| {i}{" (set)" if i == found["interval"] else ""} | {100 * share:.2f} % |'
                               for i, share in found['overhead'].items()])

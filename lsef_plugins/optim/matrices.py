@@ -1,9 +1,9 @@
 """Which parameters of a model are matrices, and of what shape.
 
-The weight of a convolution is the matrix of its output channels times all the rest; with groups it is one such matrix for
-each group. Embeddings, norms, biases, bare parameters and whatever has a single row or column are none.
+The weight of a convolution is the matrix of its output channels times all the rest; with groups it is one such matrix
+for each group. Embeddings, norms, biases, bare parameters and whatever has a single row or column are none.
 """
-from typing import Container, Dict, NamedTuple, Tuple
+from typing import Dict, NamedTuple, Set, Tuple
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -62,9 +62,10 @@ def is_weight(module: nn.Module, name: str) -> bool:
     return isinstance(module, (_ConvNd, nn.Linear)) and name == 'weight'
 
 
-def shared_parameters(model: nn.Module) -> Container[int]:
+def shared_parameters(model: nn.Module) -> Set[int]:
     """Ids of the parameters that occur under more than one name."""
-    seen, shared = set(), set()
+    seen: Set[int] = set()
+    shared: Set[int] = set()
     for _, parameter in model.named_parameters(remove_duplicate=False):
         (shared if id(parameter) in seen else seen).add(id(parameter))
     return shared

@@ -40,9 +40,10 @@ class RankAwareGradients:
     """
 
     def __init__(self, matrices: Mapping[str, Union[Matrix, nn.Parameter]],
-                 damping: Union[Damping, Mapping[str, Damping]] = Damping(),
-                 roles: Optional[Mapping[str, str]] = None, schedule: Schedule = Schedule()) -> None:
-        self.schedule = schedule
+                 damping: Union[Damping, Mapping[str, Damping], None] = None,
+                 roles: Optional[Mapping[str, str]] = None, schedule: Optional[Schedule] = None) -> None:
+        self.schedule = schedule = schedule or Schedule()
+        damping = damping or Damping()
         self.roles: List[str] = []              # of each stack
         self.stacks: List[MatrixStack] = []
         of_role = damping if isinstance(damping, Mapping) else None
@@ -81,7 +82,8 @@ class RankAwareGradients:
         self._hooked = optimizer
 
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
-        skipped = getattr(optimizer, 'found_inf', None)     # set by a loss scaler for optimizers that skip by themselves
+        # set by a loss scaler for optimizers that skip a step by themselves
+        skipped = getattr(optimizer, 'found_inf', None)
         if skipped is None or not bool(skipped):
             self.step()
 
@@ -111,7 +113,8 @@ class RankAwareGradients:
 
     def _peaks(self, present: List[List[int]]) -> List[List[float]]:
         """Largest magnitude in each gradient: the one time in a step that the host waits for the device."""
-        gradients = [stack.parameters[i].grad for stack, members in zip(self.stacks, present) for i in members]
+        gradients: List[Any] = [stack.parameters[i].grad for stack, members in zip(self.stacks, present)
+                                for i in members]
         by_place: Dict[tuple, List[int]] = {}
         for index, gradient in enumerate(gradients):
             by_place.setdefault((gradient.device, gradient.dtype), []).append(index)

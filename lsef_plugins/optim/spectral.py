@@ -5,10 +5,10 @@ For :math:`X` with :math:`\|X\|_F = 1` and :math:`m` = its smaller side,
 .. math::
     H = (XX^\top + \tau^2 I)^{-1/2} X, \qquad \phi = \|H\|_F^2/m = \frac1m\sum_i \frac{l_i}{l_i + \tau^2} \in [0, 1],
 
-with :math:`l_i` the eigenvalues of the Gram matrix :math:`XX^\top`, which sum to 1. :math:`\tau\to\infty` gives back the
-direction of :math:`X`, :math:`\tau\to0` its polar factor. The *ridge effective rank* :math:`\phi` is the share of
-directions above the floor. The floor is set as :math:`\tau = \kappa/\sqrt m` (:math:`\kappa = 1`: the mean eigenvalue) or
-so that :math:`\phi` meets a target.
+with :math:`l_i` the eigenvalues of the Gram matrix :math:`XX^\top`, which sum to 1. :math:`\tau\to\infty` gives back
+the direction of :math:`X`, :math:`\tau\to0` its polar factor. The *ridge effective rank* :math:`\phi` is the share of
+directions above the floor. The floor is set as :math:`\tau = \kappa/\sqrt m` (:math:`\kappa = 1`: the mean
+eigenvalue) or so that :math:`\phi` meets a target.
 
 Axes: ``...`` any number of matrices, ``r`` rows, ``c`` columns, ``m`` the smaller side. The Gram matrix is that of the
 smaller side: :math:`XX^\top` of a wide matrix, :math:`X^\top X` of a tall one.
@@ -29,8 +29,8 @@ BISECTIONS = 40
 
 
 class Root(NamedTuple):
-    """``matrix`` ``(..., m, m)`` is the inverse root, ``tau2`` ``(...)`` its squared floor, ``rank`` ``(...)`` the ridge
-    effective rank that it gives."""
+    """``matrix`` ``(..., m, m)`` is the inverse root, ``tau2`` ``(...)`` its squared floor, ``rank`` ``(...)`` the
+    ridge effective rank that it gives."""
     matrix: Tensor
     tau2: Tensor
     rank: Tensor

@@ -56,7 +56,7 @@ class MatrixStack:
         def zeros(*sizes: int, dtype: torch.dtype = self.dtype) -> Tensor:
             return torch.zeros(*lead, *sizes, dtype=dtype, device=self.device)
 
-        state = {}
+        state: Dict[str, Tensor] = {}
         if self.damping.damps:
             state.update(root=zeros(m, m), tau2=zeros(), rank=zeros(), input_rank=zeros())
         if self.damping.smoothing:
@@ -135,7 +135,8 @@ class MatrixStack:
         rows = [i for i, age in enumerate(self.ages) if age]
         if not rows:
             return {}
-        found = {key: self.state[key][rows].flatten() for key in ('rank', 'input_rank') if key in self.state}
+        found: Dict[str, Tensor] = {key: self.state[key][rows].flatten() for key in ('rank', 'input_rank')
+                                    if key in self.state}
         if 'average' in self.state:
             average = self.state['average'][rows].to(self.dtype)
             lasting = over(norm_of(average)[..., 0, 0].square(), self.state['energy'][rows])

@@ -212,9 +212,10 @@ def test_zero_and_sparse_gradients_are_left_alone():
 def test_what_is_hidden():
     shared = nn.Linear(8, 8)
     model = nn.ModuleDict(dict(
-        stem=nn.Conv3d(3, 8, 3), norm=nn.BatchNorm3d(8), depthwise=nn.Conv3d(8, 8, 3, groups=8), words=nn.Embedding(9, 8),
-        tied=nn.ModuleList([shared, shared]), frozen=nn.Linear(8, 4).requires_grad_(False), thin=nn.Linear(8, 1),
-        attention=nn.MultiheadAttention(8, 2), huge=nn.Linear(3000, 3000), classifier=nn.Linear(8, 7)))
+        stem=nn.Conv3d(3, 8, 3), norm=nn.BatchNorm3d(8), depthwise=nn.Conv3d(8, 8, 3, groups=8),
+        words=nn.Embedding(9, 8), tied=nn.ModuleList([shared, shared]), thin=nn.Linear(8, 1),
+        frozen=nn.Linear(8, 4).requires_grad_(False), attention=nn.MultiheadAttention(8, 2),
+        huge=nn.Linear(3000, 3000), classifier=nn.Linear(8, 7)))
     model.table = nn.Parameter(torch.zeros(4, 4))
     assert list(hidden_matrices(model, num_classes=7)) == [
         'stem.weight', 'attention.in_proj_weight', 'attention.out_proj.weight']
@@ -344,7 +345,8 @@ def test_matrices_that_cannot_be():
 def test_it_works_without_openmmlab():
     code = ("import torch; from lsef_plugins.optim import RankAwareGradients, hidden_matrices\n"
             "m = torch.nn.Linear(4, 3); o = torch.optim.SGD(m.parameters(), lr=1.0)\n"
-            "RankAwareGradients(hidden_matrices(m)).attach(o); m(torch.ones(2, 4)).square().sum().backward(); o.step()\n"
+            "RankAwareGradients(hidden_matrices(m)).attach(o)\n"
+            "m(torch.ones(2, 4)).square().sum().backward(); o.step()\n"
             "import sys; print(sorted({n.split('.')[0] for n in sys.modules} & {'mmaction', 'mmengine', 'mmcv'}))")
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=120,
                           env={'LSEF_PLUGINS_REGISTER': '0', 'PATH': ''})

@@ -1,7 +1,7 @@
 """The synthetic clips as arrays of small frames, drawn once: a training then reads memory instead of videos.
 
-A split is a range of clips that never overlaps another: ``tune`` chooses the learning rate and ``test`` compares, both of
-persons that are not in ``train``.
+A split is a range of clips that never overlaps another: ``tune`` chooses the learning rate and ``test`` compares,
+both of persons that are not in ``train``.
 """
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Which runs there are: cells x arms x (learning rates x tuning seeds + seeds), and what they cost.
 
-A cell is a data set and a way to train on it; an arm is an optimizer with or without RAO. Every arm has as many learning
-rates as any other, tried with the same tuning seeds on the ``tune`` clips; the best one then trains with other seeds and
-is compared on the ``test`` clips.
+A cell is a data set and a way to train on it; an arm is an optimizer with or without RAO. Every arm has as many
+learning rates as any other, tried with the same tuning seeds on the ``tune`` clips; the best one then trains with
+other seeds and is compared on the ``test`` clips.
 """
 from __future__ import annotations
 
@@ -113,6 +113,6 @@ def plan(cells: list[Cell], arms: list[Arm], tuning_seeds: int, seeds: int) -> s
         total, count = total + hours, count + runs
         lines.append(f'{cell.name}: {runs} runs of {STEPS[cell.batch]} steps, {hours:.1f} core hours')
     rates = sorted({len(arm.rates) for arm in arms})
-    head = (f'{len(cells)} cells x {len(arms)} arms ({", ".join(each)}) x ({"/".join(map(str, rates))} learning rates x '
-            f'{tuning_seeds} tuning seeds + {seeds} seeds)')
+    head = (f'{len(cells)} cells x {len(arms)} arms ({", ".join(each)}) x ({"/".join(map(str, rates))} learning rates '
+            f'x {tuning_seeds} tuning seeds + {seeds} seeds)')
     return '\n'.join([head, *lines, f'together {count} runs, about {total:.1f} core hours'])

@@ -1,7 +1,8 @@
 """Muon, the rival, for convolutional networks: torch.optim.Muon takes two-dimensional parameters only.
 
-Momentum first, then the polar factor of the momentum by five Newton-Schulz steps, scaled to the size of AdamW's updates; all
-other parameters go to AdamW with the same learning rate. One learning rate serves both, so that it is tuned like any other.
+Momentum first, then the polar factor of the momentum by five Newton-Schulz steps, scaled to the size of AdamW's
+updates; all other parameters go to AdamW with the same learning rate. One learning rate serves both, so that it is
+tuned like any other.
 
 Source:
     K. Jordan et al., Muon (2024); the scaling is that of Moonlight (arXiv:2502.16982), as in torch.optim.Muon's

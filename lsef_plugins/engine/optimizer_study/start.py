@@ -1,8 +1,8 @@
 """Where every run starts: a backbone that has learned to read facial actions from single frames.
 
-From random weights nothing at all is learned in the few hundred steps a run has (measured: all arms stay at chance), and
-people fine-tune. The backbone is trained once for all arms, by AdamW, on clips and persons' expressions that no run sees as
-emotions: it regresses the strength of each action in each frame.
+From random weights nothing at all is learned in the few hundred steps a run has (measured: all arms stay at chance),
+and people fine-tune. The backbone is trained once for all arms, by AdamW, on clips and persons' expressions that no
+run sees as emotions: it regresses the strength of each action in each frame.
 """
 from __future__ import annotations
 

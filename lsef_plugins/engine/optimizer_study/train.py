@@ -1,14 +1,14 @@
 """One run: a small SlowOnly-18 with LSEFNeck, trained through MMEngine's Runner on cached clips.
 
-Recorded are the loss of each step, and every few steps the effective rank of the hidden matrices' movement since the last
-time: participation ratio over the smaller side, which can be compared across optimizers.
+Recorded are the loss of each step, and every few steps the effective rank of the hidden matrices' movement since the
+last time: participation ratio over the smaller side, which can be compared across optimizers.
 """
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from . import clips, muon, start  # noqa: F401 - muon registers
 from .design import STEPS, Run
 
 RANK_EVERY = 40
+CHANCE = {'acc/uar': 1 / 7, 'acc/war': 1 / 7}
 MODEL: dict[str, Any] = dict(
     type='Recognizer3D',
     backbone=dict(type='ResNet3dSlowOnly', depth=18, pretrained=None, base_channels=8, lateral=False,
@@ -97,7 +98,8 @@ def train(run: Run, folder: str, steps: int = 0) -> dict[str, Any]:
     """Trains and measures; ``steps`` 0 takes the design's.
 
     Returns:
-        ``uar_tune``, ``uar``, ``war`` (0 to 1), ``losses`` of each step, ``ranks`` of every 40 steps, ``seconds``.
+        ``uar_tune``, ``uar``, ``war`` (0 to 1), ``losses`` of each step, ``ranks`` of every 40 steps, ``diverged``,
+        ``seconds`` of processor time.
     """
     torch.set_num_threads(1)
     init_default_scope('mmaction')
@@ -106,13 +108,21 @@ def train(run: Run, folder: str, steps: int = 0) -> dict[str, Any]:
     began = time.process_time()
     with tempfile.TemporaryDirectory() as work_dir:
         runner = Runner.from_cfg(Config(settings(run, folder, steps or STEPS[run.cell.batch], work_dir)))
-        runner.train()
-        tuned, tested = runner.val(), runner.test()
-    recorder = next(hook for hook in runner.hooks if isinstance(hook, StudyRecorder))
+        recorder = next(hook for hook in runner.hooks if isinstance(hook, StudyRecorder))
+        tuned, tested = scores_of(runner, recorder)
     return dict(name=run.name, cell=run.cell.name, arm=run.arm.name, rate=run.rate, seed=run.seed,
                 uar_tune=tuned['acc/uar'], uar=tested['acc/uar'], war=tested['acc/war'], losses=recorder.losses,
-                ranks=recorder.ranks, seconds=round(time.process_time() - began, 1))
+                ranks=recorder.ranks, diverged=tested is CHANCE, seconds=round(time.process_time() - began, 1))
 
 
-def file_of(out: Path, run: Run) -> Path:
-    return out / 'runs' / f'{run.name}.json'
+def scores_of(runner: Any, recorder: StudyRecorder) -> tuple[dict[str, float], dict[str, float]]:
+    """Trains, then measures on the tuning and the test clips; a training that diverges has the scores of chance."""
+    try:
+        runner.train()
+        tuned, tested = runner.val(), runner.test()
+    except ValueError as error:
+        if 'NaN or Inf' not in str(error):      # LSEF's word for features that are not finite
+            raise
+        return CHANCE, CHANCE
+    return (tuned, tested) if all(map(math.isfinite, recorder.losses)) else (CHANCE, CHANCE)
+

@@ -4,8 +4,8 @@
 
     optim_wrapper = dict(constructor='RAO', optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
 
-Everything else stays what it is: the optimizer, its groups (made by ``base_constructor``), clipping, accumulation, mixed
-precision, schedulers.
+Everything else stays what it is: the optimizer, its groups (made by ``base_constructor``), clipping, accumulation,
+mixed precision, schedulers.
 """
 import inspect
 from typing import Any, Dict, Optional, Tuple, Type
@@ -36,11 +36,12 @@ class RankAwareOptimWrapperConstructor:
 
             - ``base_constructor``: name or config of the constructor that builds the wrapper and sorts parameters into
               groups, by default MMEngine's.
-            - ``rao``: a dict of ``target_rank``, ``kappa``, ``smoothing``, ``decay`` (:class:`lsef_plugins.optim.Damping`),
-              ``interval``, ``warmup``, ``solver``, ``average_dtype`` (:class:`lsef_plugins.optim.Schedule`);
-              ``roles``, changes for single roles (``roles=dict(merge=dict(target_rank=0.3), stable=False)``; False: not
-              treated); ``include`` and ``exclude``, parts of parameter names; ``largest_side`` of a matrix;
-              ``log_interval`` in steps; ``enabled``.
+            - ``rao``: a dict of ``target_rank``, ``kappa``, ``smoothing``, ``decay``
+              (:class:`lsef_plugins.optim.Damping`), ``interval``, ``warmup``, ``solver``, ``average_dtype``
+              (:class:`lsef_plugins.optim.Schedule`); ``roles``, changes for single roles
+              (``roles=dict(merge=dict(target_rank=0.3), stable=False)``; False: not treated); ``include`` and
+              ``exclude``, parts of parameter names; ``largest_side`` of a matrix; ``log_interval`` in steps;
+              ``enabled``.
         paramwise_cfg: goes to the base constructor.
 
     With nothing to treat the wrapper is the stock one.
@@ -56,7 +57,7 @@ class RankAwareOptimWrapperConstructor:
         self.paramwise_cfg = paramwise_cfg
         self.base = self._base_of(self.optim_wrapper_cfg.pop('base_constructor', None))
         self._read(self.optim_wrapper_cfg.pop('rao', None))
-        self.wrapper = self._wrapper_of(self.optim_wrapper_cfg.get('type', OptimWrapper))
+        self.wrapper: Any = self._wrapper_of(self.optim_wrapper_cfg.get('type', OptimWrapper))
 
     @staticmethod
     def _base_of(base: Any) -> Dict[str, Any]:
@@ -81,13 +82,13 @@ class RankAwareOptimWrapperConstructor:
             raise ValueError(f'rao does not know {", ".join(unknown)}. It takes '
                              f'{", ".join((*OF_DAMPING, *OF_SCHEDULE, *OWN))}.')
         everywhere = Damping().changed({key: options[key] for key in OF_DAMPING if key in options})
-        self.damping = {role: everywhere for role in ROLES}
+        self.damping = dict.fromkeys(ROLES, everywhere)
         for role, changes in (options.get('roles') or {}).items():
             check_role(role, 'The role in rao.roles')
             off = dict(target_rank=None, kappa=None, smoothing=0.0)
             self.damping[role] = everywhere.changed(off if changes in (False, None) else changes)
         self.schedule = Schedule(**{key: options[key] for key in OF_SCHEDULE if key in options})
-        self.selection = dict(include=_names(options, 'include'), exclude=_names(options, 'exclude'),
+        self.selection: Dict[str, Any] = dict(include=_names(options, 'include'), exclude=_names(options, 'exclude'),
                               largest_side=_count(options, 'largest_side', LARGEST_SIDE))
         self.log_interval = _count(options, 'log_interval', 10)
         self.enabled = bool(options.get('enabled', True))
@@ -99,9 +100,9 @@ class RankAwareOptimWrapperConstructor:
         if cls is None:
             raise ValueError(f'optim_wrapper.type {kind!r} does not exist.')
         if 'DeepSpeed' in name or 'ColossalAI' in name or not issubclass(cls, OptimWrapper):
-            raise ValueError(f'RAO cannot work in {name}: DeepSpeed and ColossalAI step the optimizer themselves, on parts '
-                             "of gradients. Train with DDP (type='OptimWrapper' or 'AmpOptimWrapper'), or leave out "
-                             "constructor='RAO'.")
+            raise ValueError(f'RAO cannot work in {name}: DeepSpeed and ColossalAI step the optimizer themselves, on '
+                             "parts of gradients. Train with DDP (type='OptimWrapper' or 'AmpOptimWrapper'), or leave "
+                             "out constructor='RAO'.")
         return cls
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
@@ -149,8 +150,8 @@ def must_be_whole(model: nn.Module, cfg: dict) -> None:
         cls.__name__.endswith('FullyShardedDataParallel') or cls.__name__ == 'FSDPModule'
         for module in model.modules() for cls in type(module).__mro__)
     if spread or any(type(p).__name__ == 'DTensor' for p in model.parameters()):
-        raise ValueError('RAO needs whole gradient matrices, but the parameters of this model are spread over processes '
-                         "(FSDP). Train it with DDP, or leave out constructor='RAO'.")
+        raise ValueError('RAO needs whole gradient matrices, but the parameters of this model are spread over '
+                         "processes (FSDP). Train it with DDP, or leave out constructor='RAO'.")
 
 
 def _names(options: dict, key: str) -> tuple:

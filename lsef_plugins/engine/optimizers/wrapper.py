@@ -1,17 +1,16 @@
 """An optimizer wrapper of any class, with RAO before each real step of its optimizer.
 
-The gradients are rewritten in a pre-hook of ``optimizer.step``: after loss scaling, all-reduce, accumulation and clipping,
-just before the optimizer reads them, and not at all when the loss scaler skips the step.
+The gradients are rewritten in a pre-hook of ``optimizer.step``: after loss scaling, all-reduce, accumulation and
+clipping, just before the optimizer reads them, and not at all when the loss scaler skips the step.
 """
 from __future__ import annotations
 
 import functools
 import logging
 import warnings
-from typing import Any, Type
+from typing import Any
 
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapper
 
 from lsef_plugins.optim import RankAwareGradients
 
@@ -29,8 +28,8 @@ class RankAwareMixin:
 
     def step(self, **kwargs: Any) -> None:
         if not self.rao.is_attached_to(self.optimizer):     # type: ignore[attr-defined]
-            raise ValueError('The optimizer of this wrapper was replaced after RAO had been attached to it, as FSDP and '
-                             'DeepSpeed strategies do. RAO needs whole gradients: train with DDP, or set another '
+            raise ValueError('The optimizer of this wrapper was replaced after RAO had been attached to it, as FSDP '
+                             'and DeepSpeed strategies do. RAO needs whole gradients: train with DDP, or set another '
                              'constructor.')
         before = self.rao.steps
         self._unscale()
@@ -66,7 +65,7 @@ class RankAwareMixin:
             print_log(str(each.message), 'current', logging.WARNING)
 
 
-@functools.lru_cache(maxsize=None)
-def rank_aware(cls: Type[OptimWrapper]) -> Type[OptimWrapper]:
-    """The subclass of a wrapper class that applies RAO."""
+@functools.cache
+def rank_aware(cls: Any) -> Any:
+    """The subclass of an OptimWrapper class that applies RAO."""
     return cls if issubclass(cls, RankAwareMixin) else type(f'RankAware{cls.__name__}', (RankAwareMixin, cls), {})

@@ -1,7 +1,7 @@
 """One process of test_ddp.py: trains a plugged recognizer with RAO for five steps on its share of a batch.
 
-``python rao_ddp_worker.py FOLDER`` writes ``FOLDER/<world size>_<rank>.pth`` with the weights and RAO's state, and what was
-said when a sharded model was asked for.
+``python rao_ddp_worker.py FOLDER`` writes ``FOLDER/<world size>_<rank>.pth`` with the weights and RAO's state, and
+what was said when a sharded model was asked for.
 """
 import os
 import sys

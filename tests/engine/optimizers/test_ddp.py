@@ -43,7 +43,7 @@ def test_two_processes_end_where_one_does_on_the_same_batch(ends):
         if not value.is_floating_point():
             continue
         way = (value - one['start'][key]).norm()
-        # Other orders of sums tip a few ReLUs, and damping lifts what is weak: as far apart as without RAO after ten steps.
+        # Other orders of sums tip a few ReLUs, and damping lifts what is weak.
         assert (value - two['weights'][key]).norm() <= 5e-2 * way + 1e-6 * value.norm(), key
 
 

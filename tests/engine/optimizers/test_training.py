@@ -135,8 +135,9 @@ def test_accumulated_small_batches_are_one_large_batch(train):
     """Without batch statistics and dropout; four clips once against two clips twice."""
     quiet = dict(model=dict(backbone=dict(norm_eval=True), cls_head=dict(dropout_ratio=0.0)),
                  train_dataloader=dict(sampler=dict(shuffle=False)), custom_hooks=[], param_scheduler=None)
-    pipeline = [dict(type='DecordInit'), dict(type='SampleFrames', clip_len=8, frame_interval=2, num_clips=1, test_mode=True),
-                dict(type='DecordDecode'), dict(type='Resize', scale=(32, 32), keep_ratio=False),
+    frames = dict(type='SampleFrames', clip_len=8, frame_interval=2, num_clips=1, test_mode=True)
+    pipeline = [dict(type='DecordInit'), frames, dict(type='DecordDecode'),
+                dict(type='Resize', scale=(32, 32), keep_ratio=False),
                 dict(type='FormatShape', input_format='NCTHW'), dict(type='PackActionInputs')]
     quiet['train_dataloader']['dataset'] = dict(pipeline=pipeline)
     loader = quiet['train_dataloader']
@@ -212,7 +213,8 @@ def test_ranks_and_energies_are_logged_per_role(train):
     if importlib.util.find_spec('tensorboard'):
         backends.append(dict(type='TensorboardVisBackend'))
     runner = train('log', **of_rao(rao=dict(QUICK, log_interval=2, target_rank=0.3)),
-                   model=dict(neck=dict(type='LSEFNeck')), visualizer=dict(type='ActionVisualizer', vis_backends=backends))
+                   model=dict(neck=dict(type='LSEFNeck')),
+                   visualizer=dict(type='ActionVisualizer', vis_backends=backends))
     file = next(Path(runner.work_dir).glob('*/vis_data/scalars.json'))
     rows = [json.loads(line) for line in file.read_text(encoding='utf-8').splitlines()]
     last = [row for row in rows if 'loss' in row][-1]
