@@ -77,7 +77,7 @@ class StudyRecorder(Hook):
         self.last = self._weights()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        self.losses.append(round(float(outputs['loss']), 4))
+        self.losses.append(round(outputs['loss'].item(), 4))
         if (batch_idx + 1) % RANK_EVERY == 0:
             now = self._weights()
             self.ranks.append(round(sum(map(effective_rank, now, self.last)) / len(now), 4))
