@@ -17,11 +17,13 @@ class Damping:
         kappa: fixed floor in root mean eigenvalues; None with ``target_rank`` None: no damping.
         smoothing: share of the averaged gradient in what is damped, from 0 (none, and no memory for it) to 1.
         decay: of the running average, in [0, 1); 0.9 averages about ten steps.
+        size: root mean square that every rewritten gradient gets; None: it keeps the norm it had.
     """
     target_rank: Optional[float] = 0.5
     kappa: Optional[float] = None
     smoothing: float = 0.0
     decay: float = 0.9
+    size: Optional[float] = None
 
     def __post_init__(self) -> None:
         if self.target_rank is not None and not (_is_number(self.target_rank) and 0 < self.target_rank <= 1):
@@ -37,6 +39,9 @@ class Damping:
             raise ValueError(f'smoothing is the share of the averaged gradient, in [0, 1], got {self.smoothing!r}.')
         if not (_is_number(self.decay) and 0 <= self.decay < 1):
             raise ValueError(f'decay is that of a running average, in [0, 1), got {self.decay!r}.')
+        if self.size is not None and not (_is_number(self.size) and 0 < self.size < math.inf):
+            raise ValueError(f'size is the root mean square of the rewritten gradients, a positive number, or None to '
+                             f'keep their norms, got {self.size!r}.')
 
     @property
     def damps(self) -> bool:
@@ -44,7 +49,7 @@ class Damping:
 
     @property
     def does_nothing(self) -> bool:
-        return not self.damps and self.smoothing == 0
+        return not self.damps and self.smoothing == 0 and self.size is None
 
     def changed(self, options: Mapping[str, Any]) -> 'Damping':
         """These settings with some of them replaced; ``kappa`` replaces ``target_rank`` and the reverse."""

@@ -5,11 +5,13 @@ r"""Matrices of one shape and one role, treated together: their gradients in, da
     G' = \|G\| \frac{Z S}{\|Z S\|},
 
 with :math:`Z = (XX^\top + \tau^2 I)^{-1/2}` of :math:`X = S/\|S\|`, computed anew every few steps
-(:class:`Schedule`). The share of the gradient's energy that lasts is :math:`\|M\|^2` over the average of
-:math:`\|G\|^2`: 1 for a gradient that never changes, :math:`(1 - \beta)/(1 + \beta)` for pure noise.
+(:class:`Schedule`). With a ``size`` :math:`\rho` the norm of :math:`G'` is :math:`\rho\sqrt{rc}` instead of
+:math:`\|G\|`. The share of the gradient's energy that lasts is :math:`\|M\|^2` over the average of :math:`\|G\|^2`: 1
+for a gradient that never changes, :math:`(1 - \beta)/(1 + \beta)` for pure noise.
 
 Axes: ``n`` parameters, ``g`` matrices of each (groups), ``r`` rows, ``c`` columns, ``m`` the smaller of the two.
 """
+import math
 from typing import Any, Dict, List, Mapping, Sequence
 
 import torch
@@ -96,6 +98,8 @@ class MatrixStack:
             if self.schedule.due(age):
                 self._refresh(over(smooth, norm_of(smooth)), state, age)
             smooth = apply_root(state['root'], smooth)
+        if self.damping.size is not None:
+            size = torch.full_like(size, self.damping.size * math.sqrt(x.shape[-2] * x.shape[-1]))
         return smooth * over(size, norm_of(smooth))
 
     def _smoothed(self, x: Tensor, size: Tensor, state: Dict[str, Tensor], age: int) -> Tensor:

@@ -115,6 +115,22 @@ def test_products_give_what_eigenvectors_give():
     assert torch.allclose(*results, rtol=1e-3, atol=1e-3)
 
 
+def test_with_a_size_every_matrix_moves_alike_and_in_the_same_direction():
+    kept, sized = parameters(2), parameters(2)
+    free, fixed = (RankAwareGradients(each, Damping(smoothing=0.5, size=size), schedule=EVERY_STEP)
+                   for each, size in ((kept, None), (sized, 0.01)))
+    for seed in range(3):
+        for matrices in (kept, sized):
+            give(matrices, seed)
+            matrices['p1'].grad.mul_(1e-6)
+        free.step()
+        fixed.step()
+    for name, p in sized.items():
+        assert p.grad.square().mean().sqrt().item() == pytest.approx(0.01)
+        assert torch.allclose(p.grad / p.grad.norm(), kept[name].grad / kept[name].grad.norm(), atol=1e-12)
+    assert not Damping(target_rank=None, size=0.1).does_nothing
+
+
 # ---- stacks -------------------------------------------------------------------------------------------------------
 def test_a_matrix_does_not_care_who_is_stacked_with_it():
     together, alone = parameters(4), parameters(4)
@@ -311,6 +327,7 @@ def test_it_works_before_any_optimizer_and_lets_go(kind):
     (dict(target_rank=0.0), r'in \(0, 1\], got 0.0'), (dict(target_rank=1.5), r'in \(0, 1\], got 1.5'),
     (dict(target_rank=True), 'got True'), (dict(target_rank=float('nan')), 'got nan'),
     (dict(kappa=0.5), 'both set the noise floor'), (dict(target_rank=None, kappa=-1), 'a positive number'),
+    (dict(size=0.0), 'a positive number, or None to keep'),
     (dict(smoothing=1.2), r'in \[0, 1\], got 1.2'), (dict(decay=1.0), r'in \[0, 1\), got 1.0')])
 def test_settings_that_cannot_be(options, told):
     with pytest.raises(ValueError, match=told):

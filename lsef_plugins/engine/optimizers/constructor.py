@@ -22,7 +22,7 @@ from lsef_plugins.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from .roles import ROLES, check_role, roles_of, treated_matrices
 from .wrapper import rank_aware
 
-OF_DAMPING = ('target_rank', 'kappa', 'smoothing', 'decay')
+OF_DAMPING = ('target_rank', 'kappa', 'smoothing', 'decay', 'size')
 OF_SCHEDULE = ('interval', 'warmup', 'solver', 'average_dtype')
 OWN = ('roles', 'include', 'exclude', 'largest_side', 'log_interval', 'enabled')
 
@@ -36,7 +36,7 @@ class RankAwareOptimWrapperConstructor:
 
             - ``base_constructor``: name or config of the constructor that builds the wrapper and sorts parameters into
               groups, by default MMEngine's.
-            - ``rao``: a dict of ``target_rank``, ``kappa``, ``smoothing``, ``decay``
+            - ``rao``: a dict of ``target_rank``, ``kappa``, ``smoothing``, ``decay``, ``size``
               (:class:`lsef_plugins.optim.Damping`), ``interval``, ``warmup``, ``solver``, ``average_dtype``
               (:class:`lsef_plugins.optim.Schedule`); ``roles``, changes for single roles
               (``roles=dict(merge=dict(target_rank=0.3), stable=False)``; False: not treated); ``include`` and
@@ -85,7 +85,7 @@ class RankAwareOptimWrapperConstructor:
         self.damping = dict.fromkeys(ROLES, everywhere)
         for role, changes in (options.get('roles') or {}).items():
             check_role(role, 'The role in rao.roles')
-            off = dict(target_rank=None, kappa=None, smoothing=0.0)
+            off = dict(target_rank=None, kappa=None, smoothing=0.0, size=None)
             self.damping[role] = everywhere.changed(off if changes in (False, None) else changes)
         self.schedule = Schedule(**{key: options[key] for key in OF_SCHEDULE if key in options})
         self.selection: Dict[str, Any] = dict(include=_names(options, 'include'), exclude=_names(options, 'exclude'),

@@ -106,7 +106,8 @@ def test_every_arm_has_the_same_budget():
     budgets = {arm.name: len(design.tuning_runs(CELL, arm)) for arm in design.ARMS.values()}
     assert len(set(budgets.values())) == 1 and len(design.SEEDS) >= 5
     assert not set(design.SEEDS) & set(design.TUNING_SEEDS)
-    assert len(design.CELLS) == 12 and {'sgd', 'adamw', 'muon', 'sgd+ema', 'sgd+kappa', 'adamw+rank'} <= set(design.ARMS)
+    assert len(design.CELLS) == 12
+    assert {'sgd', 'adamw', 'muon', 'sgd+ema', 'sgd+kappa', 'adamw+rank'} <= set(design.ARMS)
     runs = [each.name for arm in design.ARMS.values() for each in design.tuning_runs(CELL, arm)]
     assert len(set(runs)) == len(runs)
     told = design.plan([CELL], list(design.ARMS.values()), 2, 5)
@@ -150,7 +151,8 @@ def test_a_second_start_reuses_what_is_done_and_only_that(tmp_path):
     victim.write_text('{"key"', encoding='utf-8')
     made, told = study(tmp_path)
     made.run()
-    assert 'comparing: 8 of 9 runs are there and reused.' in told and json.loads(victim.read_text())['result']['seed'] == 1
+    assert 'comparing: 8 of 9 runs are there and reused.' in told
+    assert json.loads(victim.read_text())['result']['seed'] == 1
     again, told = study(tmp_path, steps=7)
     again.run()
     assert not any('reused' in line for line in told)       # other settings are other runs
