@@ -25,6 +25,8 @@ ADAM_RATES = (0.0003, 0.001, 0.003, 0.01)
 EMA = dict(target_rank=None, smoothing=0.9)
 KAPPA = dict(kappa=1.0)
 TARGET = dict(target_rank=0.5)
+SIZE = dict(target_rank=None, size=0.001)
+HIGH = dict(target_rank=0.9, smoothing=0.9, size=0.001)
 SMOOTH_TARGET = dict(target_rank=0.5, smoothing=0.9)
 
 
@@ -47,8 +49,12 @@ def _arms() -> Iterable[Arm]:
         yield Arm(name, wrapper, rates)
         for option, rao in (('ema', EMA), ('kappa', KAPPA), ('rank', TARGET), ('ema+rank', SMOOTH_TARGET)):
             yield Arm(f'{name}+{option}', wrapper, rates, rao)
+    for option, rao in (('size', SIZE), ('rank+size', dict(TARGET, size=0.001)), ('high+size', HIGH)):
+        yield Arm(f'sgd+{option}', SGD, SGD_RATES, rao)
     yield Arm('muon', dict(constructor='MuonConstructor', optimizer=dict(type='MuonAndAdamW', weight_decay=0.02)),
               ADAM_RATES)
+    yield Arm('muon-sgd', dict(constructor='MuonConstructor', optimizer=dict(type='MuonAndSGD', weight_decay=1e-4),
+                               rest=dict(lr_mult=20, momentum=0.9)), ADAM_RATES)
 
 
 ARMS = {arm.name: arm for arm in _arms()}

@@ -18,7 +18,7 @@ Results = dict[tuple[str, str], list[dict[str, Any]]]
 
 def plain_of(arm: str) -> str:
     """The arm an arm is compared with."""
-    return 'adamw' if arm == 'muon' else arm.partition('+')[0]
+    return {'muon': 'adamw', 'muon-sgd': 'sgd'}.get(arm, arm.partition('+')[0])
 
 
 def running_mean(values: list[float], width: int) -> list[float]:
