@@ -165,7 +165,6 @@ def test_a_run_is_a_training_of_the_real_thing(folder):
     each = design.Run(CELL, design.ARMS['sgd+rank'], 0.02, 0)
     found = train.train(each, str(folder), steps=2)
     assert len(found['losses']) == 2 and 0 <= found['uar'] <= 1 and not found['diverged']
-    assert found['losses'] == train.train(each, str(folder), steps=2)['losses']
     wild = train.train(design.Run(CELL, design.ARMS['sgd'], 1e30, 0), str(folder), steps=4)
     assert wild['diverged'] and wild['uar'] == pytest.approx(1 / 7)
 

@@ -16,13 +16,13 @@ from lsef_plugins.nn import LSEF
 SGD = dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope='module', autouse=True)
 def scope():
     init_default_scope('mmaction')
 
 
 @pytest.fixture(scope='module')
-def slowonly():
+def slowonly(scope):
     return Family('slowonly').build(dict(type='LSEFNeck'))
 
 
@@ -139,6 +139,8 @@ def test_what_is_treated_can_be_changed(slowonly):
     assert 'cls_head.fc_cls.weight' in names_of(build(slowonly, rao=dict(include=['fc_cls'])))
     without = names_of(build(slowonly, rao=dict(exclude=['layer4', 'neck'], include=['fc_cls'])))
     assert not any('layer4' in name or 'neck' in name for name in without) and 'cls_head.fc_cls.weight' in without
+    both = names_of(build(slowonly, rao=dict(exclude=['cls_head'], include=['fc_cls', 'from_stable'])))
+    assert both == names_of(build(slowonly))
     assert names_of(build(slowonly, rao=dict(roles=dict(default=False)))) == names_of(build(slowonly)) - names_of(
         build(slowonly), 'default')
     small = names_of(build(slowonly, rao=dict(largest_side=32)))
@@ -147,12 +149,13 @@ def test_what_is_treated_can_be_changed(slowonly):
 
 def test_each_role_has_settings_of_its_own(slowonly):
     wrapper = build(slowonly, rao=dict(smoothing=0.4, target_rank=0.6, roles=dict(
-        stable=dict(kappa=2.0), transient=dict(smoothing=0.0), merge=dict(decay=0.5)), interval=7, warmup=3,
+        stable=dict(kappa=2.0), transient=dict(smoothing=0.0), merge=dict(decay=0.5, size=0.01)), interval=7, warmup=3,
         solver='products', average_dtype='float32', log_interval=5))
     found = {role: stack.damping for role, stack in zip(wrapper.rao.roles, wrapper.rao.stacks)}
     assert (found['default'].target_rank, found['default'].smoothing) == (0.6, 0.4)
     assert (found['stable'].target_rank, found['stable'].kappa, found['stable'].smoothing) == (None, 2.0, 0.4)
-    assert (found['transient'].smoothing, found['merge'].decay) == (0.0, 0.5)
+    assert (found['transient'].smoothing, found['merge'].decay, found['merge'].size) == (0.0, 0.5, 0.01)
+    assert found['default'].size is None
     schedule = wrapper.rao.schedule
     assert (schedule.interval, schedule.warmup) == (7, 3)
     assert (schedule.solver, schedule.average_dtype) == ('products', 'float32')
