@@ -100,7 +100,7 @@ class MatrixStack:
             smooth = apply_root(state['root'], smooth)
         if self.damping.size is not None:
             size = torch.full_like(size, self.damping.size * math.sqrt(x.shape[-2] * x.shape[-1]))
-        return smooth * over(size, norm_of(smooth))
+        return smooth.mul_(over(size, norm_of(smooth)))     # x is a copy of the gradients already
 
     def _smoothed(self, x: Tensor, size: Tensor, state: Dict[str, Tensor], age: int) -> Tensor:
         share = self.damping.smoothing
