@@ -42,7 +42,7 @@ def test_a_config_is_its_difference_and_says_what_it_trains_on(path):
         assert [dataset.split for dataset in datasets] == ['train', 'val', 'test']
         assert {dataset.protocol for dataset in datasets} == {'paper'}
     rated = cfg.model.cls_head.type == 'ValenceArousalHead'
-    assert rated == (path.parent.name == 'veatic') == (cfg.val_evaluator.type == 'ValenceArousalMetric')
+    assert rated == ('veatic' in path.name) == (cfg.val_evaluator.type == 'ValenceArousalMetric')
     assert rated or cfg.model.cls_head.num_classes == 7
 
 
