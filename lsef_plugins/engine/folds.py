@@ -72,6 +72,10 @@ class Folds:
         self.configs, self.seeds, self.protocol = list(configs), list(seeds), protocol
         self.folds: list = list(folds) or [None]
         self.work_dir, self.tools, self.gpus, self.options = work_dir, tools, gpus, list(options)
+        unclear = [option for option in options if '=' not in option]
+        if unclear:
+            raise LaunchError(f'--cfg-options takes KEY=VALUE, such as train_cfg.max_epochs=10, and got '
+                              f'{", ".join(unclear)}.')
         for config in configs:      # told now, not after hours
             read_config(config, None, 'none', None, fold=self.folds[0], protocol=protocol)
 
@@ -122,7 +126,8 @@ class Folds:
     @staticmethod
     def _begin(folder: str, settings: str) -> None:
         begun = osp.join(folder, 'settings')
-        if osp.isfile(begun):
+        # A start that failed before its first checkpoint (a wrong path, a wrong option) binds nobody.
+        if osp.isfile(begun) and osp.isfile(osp.join(folder, 'last_checkpoint')):
             with open(begun, encoding='utf-8') as file:
                 if file.read() != settings:
                     raise LaunchError(f'{folder} holds an unfinished run of other settings. Give another --work-dir, '

@@ -98,6 +98,14 @@ def test_a_trained_run_whose_test_broke_is_not_trained_again(place):
         ['train', 'stock.py'], ['test', 'stock.py'], ['train', 'ours.py'], ['test', 'ours.py']]
 
 
+def test_a_start_that_failed_before_its_first_checkpoint_does_not_bind_the_next(place, monkeypatch):
+    monkeypatch.setenv('BREAK', 'stock')
+    with pytest.raises(RunError, match='no more room'):
+        list(folds_of(place, ('stock', ), folds=(1, ), options=['data=wrong']).results())
+    monkeypatch.delenv('BREAK')
+    assert len(list(folds_of(place, ('stock', ), folds=(1, ), options=['data=right']).results())) == 1
+
+
 def test_the_best_checkpoint_is_tested_where_there_is_one(place, monkeypatch):
     list(folds_of(place, ('stock', ), folds=(1, )).results())
     monkeypatch.setenv('BEST', '1')
@@ -130,6 +138,8 @@ def test_what_cannot_work_is_told_before_anything_runs(place):
         folds_of(place, ('plain', ))
     with pytest.raises(LaunchError, match='does not exist'):
         folds_of(place, ('nowhere', ))
+    with pytest.raises(LaunchError, match='--cfg-options takes KEY=VALUE, .* and got lr'):
+        folds_of(place, options=['a.b=1', 'lr'])
     assert not calls(place)
 
 
@@ -137,6 +147,8 @@ def test_a_fold_reaches_every_data_set_through_its_wrappers_and_names_the_folder
     cfg = read_config(str(place / 'stock.py'), None, 'none', None, fold=4, protocol='clean')
     assert cfg.train_dataloader.dataset.dataset.fold == cfg.test_dataloader.dataset.fold == 4
     assert cfg.val_dataloader.dataset.protocol == 'clean' and 'fold' not in cfg.train_dataloader.dataset
+    # The training names no protocol: left to its default it would train on the clips that val holds out.
+    assert cfg.train_dataloader.dataset.dataset.protocol == 'clean'
     assert Path(cfg.work_dir).parts[-3:] == ('stock', 'fold4', 'protocolclean')
     assert read_config(str(place / 'stock.py'), None, 'none', None, fold=None).test_dataloader.dataset.fold == 1
 
