@@ -149,13 +149,23 @@ class Folds:
                        *tail[place:]]
         log = osp.join(folder, f'{what}.log')
         with open(log, 'w', encoding='utf-8') as file:
-            code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT,
-                                  env={**os.environ, 'PYTHON': sys.executable}).returncode
+            code = _ended(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT,
+                                           env={**os.environ, 'PYTHON': sys.executable}))
         if code:
             with open(log, encoding='utf-8', errors='replace') as file:
                 last = file.read().strip().splitlines()[-5:]
             raise RunError(f'{run}: {what}.py ended with code {code}; its output is in {log}:\n  ' + '\n  '.join(last)
                            + '\nStart again to go on from here; finished runs are kept.')
+
+
+def _ended(process: subprocess.Popen) -> int:
+    """Waits for a process. It does not outlive us: a second start would train beside it in the same folder."""
+    with process:
+        try:
+            return process.wait()
+        except BaseException:
+            process.terminate()     # no kill: a launcher has processes of its own to end
+            raise
 
 
 def _plain(cfg: Config) -> dict:

@@ -1,6 +1,8 @@
 """Cross-validation as processes: each run once, an interrupted one goes on, and one table at the end."""
+import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +106,27 @@ def test_a_start_that_failed_before_its_first_checkpoint_does_not_bind_the_next(
         list(folds_of(place, ('stock', ), folds=(1, ), options=['data=wrong']).results())
     monkeypatch.delenv('BREAK')
     assert len(list(folds_of(place, ('stock', ), folds=(1, ), options=['data=right']).results())) == 1
+
+
+def test_who_is_told_to_stop_leaves_no_training_behind(place, monkeypatch):
+    (place / 'tools' / 'train.py').write_text(
+        "import os, signal, sys, time\nopen(os.path.join(os.path.dirname(__file__), 'number'), 'w').write("
+        "str(os.getpid()))\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(20)\n"
+        "open(__file__ + '.ended', 'w').close()")
+    spec = importlib.util.spec_from_file_location('run_folds', ROOT / 'tools' / 'run_folds.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    monkeypatch.setattr(tool, 'Folds', lambda *arguments: folds_of(place, ('stock', ), folds=(1, )))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            tool.main([str(place / 'stock.py')])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value.code == 143
+    assert not (place / 'tools' / 'train.py.ended').exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((place / 'tools' / 'number').read_text()), 0)
 
 
 def test_the_best_checkpoint_is_tested_where_there_is_one(place, monkeypatch):

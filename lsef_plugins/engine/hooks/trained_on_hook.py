@@ -3,7 +3,7 @@
 The five test folds of DFEW are disjoint, so the training list of fold 2 holds the whole test list of fold 1: a model of
 one fold, tested on another, scores like on its own training clips, and nothing in its numbers says so. With protocol
 'clean' the same is true of the clips that are held out for validation. What a model was trained on stands in its
-checkpoint (``meta['dataset_meta']['annotation']``, kept by the data sets) and is compared when the checkpoint is loaded.
+checkpoint (``meta['dataset_meta']['annotation']``, kept by the data sets) and is compared when it is loaded.
 """
 from __future__ import annotations
 
