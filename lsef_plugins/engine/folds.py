@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import math
 import os
 import os.path as osp
 import statistics
@@ -189,13 +190,15 @@ def chosen_checkpoint(folder: str) -> str:
 def table_of(results: Iterable[tuple[Run, dict]]) -> str:
     """Markdown: mean and standard deviation over the runs of each config, and differences from the first, paired.
 
-    WAR and UAR in per cent; the metrics of ratings as they are.
+    WAR and UAR in per cent; the metrics of ratings as they are, and all metrics where none of these is known. A metric
+    that is NaN (a CCC of constants), or that a config does not report, is told as undefined.
     """
     found: dict[str, dict[tuple, dict]] = {}
     for run, metrics in results:
         found.setdefault(run.config, {})[run.fold, run.seed] = metrics
     first = next(iter(found.values()))
-    names = [name for name in next(iter(first.values())) if name in NAMES or name in RATINGS]
+    every = list(dict.fromkeys(name for runs in found.values() for metrics in runs.values() for name in metrics))
+    names = [name for name in every if name in NAMES or name in RATINGS] or every
     lines = ['| config | runs | ' + ' | '.join(f'{NAMES.get(n, n)} | difference' for n in names) + ' |',
              '|---|---:|' + '---:|---|' * len(names)]
     for config, runs in found.items():
@@ -203,9 +206,9 @@ def table_of(results: Iterable[tuple[Run, dict]]) -> str:
         cells = [osp.splitext(osp.basename(config))[0], str(len(runs))]
         for name in names:
             factor = 100.0 if name in NAMES else 1.0
-            values = [factor * metrics[name] for metrics in runs.values()]
+            values = [factor * metrics.get(name, math.nan) for metrics in runs.values()]
             cells += [_spread(values, name), '' if runs is first else _difference(
-                [factor * first[key][name] for key in both], [factor * runs[key][name] for key in both], name)]
+                *([factor * each[key].get(name, math.nan) for key in both] for each in (first, runs)), name)]
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
 
@@ -218,7 +221,9 @@ def _digits(name: str) -> int:
 
 
 def _spread(values: list, name: str) -> str:
-    digits = _digits(name)
+    digits, lost = _digits(name), sum(map(math.isnan, values))
+    if lost:
+        return f'undefined in {lost} of {len(values)} runs'
     mean = f'{statistics.fmean(values):.{digits}f}'
     return mean if len(values) == 1 else f'{mean} ± {statistics.stdev(values):.{digits}f}'
 
@@ -226,6 +231,8 @@ def _spread(values: list, name: str) -> str:
 def _difference(first: list, second: list, name: str) -> str:
     if not first:
         return 'no run in common'
+    if any(map(math.isnan, [*first, *second])):
+        return 'undefined'
     digits, found = _digits(name), paired_difference(first, second)
     if len(first) == 1:
         return f'{found.mean:+.{digits}f} (1 run)'

@@ -187,6 +187,21 @@ def test_the_table_pairs_runs_and_leaves_out_what_only_one_has():
     assert '| b | 3 | 75.0 ± 22.6 | +3.0 ± 1.4, 95 % [-9.7, +15.7] |' in rows[3]
 
 
+def test_a_metric_that_is_not_defined_is_told_and_costs_no_table():
+    def results(*values):   # of two configs on two folds
+        return [(Run(config, fold, 0), value) for (config, fold), value in zip(
+            [('a.py', 1), ('a.py', 2), ('b.py', 1), ('b.py', 2)], values)]
+
+    ccc = 'va/ccc_global'
+    rows = table_of(results({ccc: .1}, {ccc: float('nan')}, {ccc: .2}, {ccc: .3})).splitlines()
+    assert rows[2] == '| a | 2 | undefined in 1 of 2 runs |  |' and '0.250 ± 0.071 | undefined |' in rows[3]
+    rows = table_of(results({ccc: .1}, {ccc: .1}, {'acc/war': .2}, {'acc/war': .2})).splitlines()
+    assert rows[0] == '| config | runs | va/ccc_global | difference | WAR | difference |'
+    assert rows[3] == '| b | 2 | undefined in 2 of 2 runs | undefined | 20.0 ± 0.0 | undefined |'
+    rows = table_of(results(*[{'acc/top1': value} for value in (.1, .2, .4, .5)])).splitlines()
+    assert '| acc/top1 |' in rows[0] and '| 0.450 ± 0.071 | +0.300 ±' in rows[3]
+
+
 def test_two_folds_of_the_embedded_faces_in_dfews_layout_end_in_a_table(tmp_path):
     """The real thing: data set on disk, training, test on the held-out fold, result."""
     run = [sys.executable, '-W', 'ignore']

@@ -55,7 +55,8 @@ def seen_before(before: dict, now: dict) -> Optional[str]:
     folds = before.get('fold'), now.get('fold')
     if None not in folds and folds[0] != folds[1]:
         return (f'trained on fold {folds[0]}, whose training list holds the test clips of fold {folds[1]} that the '
-                f'config asks for now. Give --fold {folds[0]}, or a checkpoint of fold {folds[1]}.')
+                f'config asks for now. Give --fold {folds[0]} (fold={folds[0]} of the data set), or a checkpoint of '
+                f'fold {folds[1]}.')
     held = [tuple(each.get(key) for key in ('protocol', 'val_ratio', 'val_seed')) for each in (before, now)]
     if now.get('split') != 'test' and now.get('protocol') == 'clean' and held[0] != held[1]:
         return (f'trained with (protocol, val_ratio, val_seed) = {held[0]}, so it has seen clips that {held[1]} holds '

@@ -36,7 +36,7 @@ def test_a_checkpoint_is_tested_on_its_own_fold_only(trained, tmp_path):
     checkpoint = str(trained / 'work' / 'epoch_1.pth')
     options = options_for(trained / 'dfew')
     with pytest.raises(launch.LaunchError, match=r'epoch_1\.pth was trained on fold 2, whose training list holds the '
-                                                 r'test clips of fold 1 .* Give --fold 2, or'):
+                                                 r'test clips of fold 1 .* Give --fold 2 \(fold=2 .*\), or'):
         launch.test(CONFIG, checkpoint, work_dir=str(tmp_path), options=options)
     # The test list is the same in both protocols.
     assert 'acc/war' in launch.test(CONFIG, checkpoint, work_dir=str(tmp_path), fold=2, options=options)
