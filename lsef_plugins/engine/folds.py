@@ -208,7 +208,8 @@ def table_of(results: Iterable[tuple[Run, dict]]) -> str:
             factor = 100.0 if name in NAMES else 1.0
             values = [factor * metrics.get(name, math.nan) for metrics in runs.values()]
             cells += [_spread(values, name), '' if runs is first else _difference(
-                *([factor * each[key].get(name, math.nan) for key in both] for each in (first, runs)), name)]
+                [factor * first[key].get(name, math.nan) for key in both],
+                [factor * runs[key].get(name, math.nan) for key in both], name)]
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
 
