@@ -128,7 +128,7 @@ class Folds:
     def _begin(folder: str, settings: str) -> None:
         begun = osp.join(folder, 'settings')
         # A start that failed before its first checkpoint (a wrong path, a wrong option) binds nobody.
-        if osp.isfile(begun) and osp.isfile(osp.join(folder, 'last_checkpoint')):
+        if osp.isfile(begun) and glob.glob(osp.join(glob.escape(folder), '*.pth')):
             with open(begun, encoding='utf-8') as file:
                 if file.read() != settings:
                     raise LaunchError(f'{folder} holds an unfinished run of other settings. Give another --work-dir, '

@@ -147,6 +147,7 @@ def test_results_of_other_settings_are_never_taken_for_these(place):
         list(folds_of(place, ('stock', ), folds=(1, )).results())
     result = Run(str(place / 'stock.py'), 1, 0).folder(str(place / 'work')) + '/result.json'
     os.remove(result)
+    os.remove(os.path.join(os.path.dirname(result), 'last_checkpoint'))     # as with save_best and nothing else
     with pytest.raises(LaunchError, match='holds an unfinished run of other settings'):
         list(folds_of(place, ('stock', ), folds=(1, )).results())
 
