@@ -6,6 +6,7 @@
 Finished runs are kept: an interrupted start goes on when it is started again.
 """
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -37,6 +38,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(argv=None) -> int:
     args = parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))     # so that the run in progress is ended, too
     start, results = time.monotonic(), []
     try:
         folds = Folds(args.configs, args.folds, args.seeds, args.protocol, args.work_dir,

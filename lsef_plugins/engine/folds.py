@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import math
 import os
 import os.path as osp
 import statistics
@@ -72,6 +73,10 @@ class Folds:
         self.configs, self.seeds, self.protocol = list(configs), list(seeds), protocol
         self.folds: list = list(folds) or [None]
         self.work_dir, self.tools, self.gpus, self.options = work_dir, tools, gpus, list(options)
+        unclear = [option for option in options if '=' not in option]
+        if unclear:
+            raise LaunchError(f'--cfg-options takes KEY=VALUE, such as train_cfg.max_epochs=10, and got '
+                              f'{", ".join(unclear)}.')
         for config in configs:      # told now, not after hours
             read_config(config, None, 'none', None, fold=self.folds[0], protocol=protocol)
 
@@ -122,7 +127,8 @@ class Folds:
     @staticmethod
     def _begin(folder: str, settings: str) -> None:
         begun = osp.join(folder, 'settings')
-        if osp.isfile(begun):
+        # A start that failed before its first checkpoint (a wrong path, a wrong option) binds nobody.
+        if osp.isfile(begun) and glob.glob(osp.join(glob.escape(folder), '*.pth')):
             with open(begun, encoding='utf-8') as file:
                 if file.read() != settings:
                     raise LaunchError(f'{folder} holds an unfinished run of other settings. Give another --work-dir, '
@@ -144,13 +150,23 @@ class Folds:
                        *tail[place:]]
         log = osp.join(folder, f'{what}.log')
         with open(log, 'w', encoding='utf-8') as file:
-            code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT,
-                                  env={**os.environ, 'PYTHON': sys.executable}).returncode
+            code = _ended(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT,
+                                           env={**os.environ, 'PYTHON': sys.executable}))
         if code:
             with open(log, encoding='utf-8', errors='replace') as file:
                 last = file.read().strip().splitlines()[-5:]
             raise RunError(f'{run}: {what}.py ended with code {code}; its output is in {log}:\n  ' + '\n  '.join(last)
                            + '\nStart again to go on from here; finished runs are kept.')
+
+
+def _ended(process: subprocess.Popen) -> int:
+    """Waits for a process. It does not outlive us: a second start would train beside it in the same folder."""
+    with process:
+        try:
+            return process.wait()
+        except BaseException:
+            process.terminate()     # no kill: a launcher has processes of its own to end
+            raise
 
 
 def _plain(cfg: Config) -> dict:
@@ -174,13 +190,15 @@ def chosen_checkpoint(folder: str) -> str:
 def table_of(results: Iterable[tuple[Run, dict]]) -> str:
     """Markdown: mean and standard deviation over the runs of each config, and differences from the first, paired.
 
-    WAR and UAR in per cent; the metrics of ratings as they are.
+    WAR and UAR in per cent; the metrics of ratings as they are, and all metrics where none of these is known. A metric
+    that is NaN (a CCC of constants), or that a config does not report, is told as undefined.
     """
     found: dict[str, dict[tuple, dict]] = {}
     for run, metrics in results:
         found.setdefault(run.config, {})[run.fold, run.seed] = metrics
     first = next(iter(found.values()))
-    names = [name for name in next(iter(first.values())) if name in NAMES or name in RATINGS]
+    every = list(dict.fromkeys(name for runs in found.values() for metrics in runs.values() for name in metrics))
+    names = [name for name in every if name in NAMES or name in RATINGS] or every
     lines = ['| config | runs | ' + ' | '.join(f'{NAMES.get(n, n)} | difference' for n in names) + ' |',
              '|---|---:|' + '---:|---|' * len(names)]
     for config, runs in found.items():
@@ -188,9 +206,10 @@ def table_of(results: Iterable[tuple[Run, dict]]) -> str:
         cells = [osp.splitext(osp.basename(config))[0], str(len(runs))]
         for name in names:
             factor = 100.0 if name in NAMES else 1.0
-            values = [factor * metrics[name] for metrics in runs.values()]
+            values = [factor * metrics.get(name, math.nan) for metrics in runs.values()]
             cells += [_spread(values, name), '' if runs is first else _difference(
-                [factor * first[key][name] for key in both], [factor * runs[key][name] for key in both], name)]
+                [factor * first[key].get(name, math.nan) for key in both],
+                [factor * runs[key].get(name, math.nan) for key in both], name)]
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
 
@@ -203,7 +222,9 @@ def _digits(name: str) -> int:
 
 
 def _spread(values: list, name: str) -> str:
-    digits = _digits(name)
+    digits, lost = _digits(name), sum(map(math.isnan, values))
+    if lost:
+        return f'undefined in {lost} of {len(values)} runs'
     mean = f'{statistics.fmean(values):.{digits}f}'
     return mean if len(values) == 1 else f'{mean} ± {statistics.stdev(values):.{digits}f}'
 
@@ -211,6 +232,8 @@ def _spread(values: list, name: str) -> str:
 def _difference(first: list, second: list, name: str) -> str:
     if not first:
         return 'no run in common'
+    if any(map(math.isnan, [*first, *second])):
+        return 'undefined'
     digits, found = _digits(name), paired_difference(first, second)
     if len(first) == 1:
         return f'{found.mean:+.{digits}f} (1 run)'

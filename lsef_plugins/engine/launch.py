@@ -13,6 +13,9 @@ from mmaction.registry import RUNNERS
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+WITH_PROTOCOL = ('DFEWDataset', 'FERV39kDataset', 'VEATICDataset')
+
 
 class LaunchError(ValueError):
     """Something on the command line or in the config cannot work; the message says what and how to go on."""
@@ -61,12 +64,10 @@ def train(config: str, work_dir: Optional[str] = None, resume: Optional[str] = N
     cfg.randomness.setdefault('seed', None)
     if resume is not None:
         _resume(cfg, resume)
-    hooks = list(cfg.get('custom_hooks') or [])
-    if not any(getattr(hook.get('type'), '__name__', hook.get('type')) == 'RandomStateHook' for hook in hooks
-               if isinstance(hook, dict)):
-        cfg.custom_hooks = [*hooks, {'type': 'RandomStateHook'}]
+    _add_hook(cfg, 'RandomStateHook')
     if options:
         cfg.merge_from_dict(options)
+    _refuse_mixed_splits(cfg)
     runner = build_runner(cfg)
     runner.train()
     return runner
@@ -141,14 +142,38 @@ def read_config(path: str, work_dir: Optional[str], launcher: str, options: Opti
 
 
 def _set_in_datasets(cfg: Config, key: str, value: object, path: str) -> None:
-    found = [dataset for name in ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    found = [dataset for name in LOADERS
              for dataset in _datasets((cfg.get(name) or {}).get('dataset')) if key in dataset]
     if not found:
         raise LaunchError(f'--{key} {value} was given, but no data set of {path} names its {key}. DFEWDataset has '
                           'folds and protocols, FERV39kDataset and VEATICDataset have protocols: write '
                           f'{key}=... into the config.')
-    for dataset in found:
-        dataset[key] = value
+    kinds = [dataset.get('type') for dataset in found]
+    for dataset in [each for name in LOADERS for each in _datasets((cfg.get(name) or {}).get('dataset'))]:
+        own_list = key == 'fold' and dataset.get('ann_file')
+        # One that leaves its protocol to the default would keep that, and train on clips that are held out.
+        if key in dataset or (dataset.get('type') in kinds and not own_list):
+            dataset[key] = value
+
+
+def _refuse_mixed_splits(cfg: Config) -> None:
+    """LaunchError where validation or test clips would be trained on: folds differ, or what train and val hold out."""
+    found: dict = {}
+    for name in LOADERS:
+        for dataset in _datasets((cfg.get(name) or {}).get('dataset')):
+            kind, split = str(dataset.get('type')), dataset.get('split', 'train')
+            if dataset.get('fold') is not None:
+                found.setdefault((kind, 'fold'), {}).setdefault(dataset['fold'], name)
+            if split == name.split('_')[0] != 'test' and kind.rsplit('.', 1)[-1].strip("'<>") in WITH_PROTOCOL:
+                protocol = dataset.get('protocol', 'paper')
+                held = (protocol, dataset.get('val_ratio', 0.1), dataset.get('val_seed', 0))
+                found.setdefault((kind, '(protocol, val_ratio, val_seed)'), {}).setdefault(
+                    held if protocol == 'clean' else (protocol, ), name)
+    for (kind, what), values in found.items():
+        if len(values) > 1:
+            told = ', '.join(f'{value} in {name}' for value, name in values.items())
+            raise LaunchError(f'{kind} has several values of {what} ({told}): clips that are validated or tested would '
+                              'be trained on. Make them agree: --fold and --protocol set all data sets at once.')
 
 
 def _datasets(config: object) -> list:
@@ -219,5 +244,13 @@ def must_exist(checkpoint: str) -> None:
                           'its newest one in the text file last_checkpoint.')
 
 
+def _add_hook(cfg: Config, name: str) -> None:
+    hooks = list(cfg.get('custom_hooks') or [])
+    if not any(getattr(hook.get('type'), '__name__', hook.get('type')) == name for hook in hooks
+               if isinstance(hook, dict)):
+        cfg.custom_hooks = [*hooks, {'type': name}]
+
+
 def build_runner(cfg: Config) -> Runner:
+    _add_hook(cfg, 'TrainedOnHook')
     return Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)

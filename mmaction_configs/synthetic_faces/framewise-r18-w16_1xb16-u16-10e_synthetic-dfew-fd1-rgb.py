@@ -12,3 +12,5 @@ val_dataloader = dict(
     dataset=dict(data_root='data/synthetic_dfew', pipeline=[*_base_.test_steps[:2], *for_faces[1:]]), **small)
 test_dataloader = dict(
     dataset=dict(data_root='data/synthetic_dfew', pipeline=[*_base_.test_steps[:2], *for_faces[1:]]), **small)
+train_cfg = dict(val_begin=1, val_interval=1)
+default_hooks = dict(checkpoint=dict(save_best='acc/uar'))

@@ -33,12 +33,12 @@ def tool():
 def test_a_written_list_is_read_back_as_the_same_clips_and_classes(tool, root, tmp_path, capsys):
     official = read_clips(dfew_list(str(root), 'train', 2), 'dfew')
     for form in ('rawframes', 'videos'):
-        out = tmp_path / f'{form}.txt'
+        out = tmp_path / 'new' / f'{form}.txt'
         assert tool.main(['dfew', str(root), '--fold', '2', '--form', form, '--out', str(out)]) == 0
         back = read_clips(out, 'dfew')
         assert back.content_sha256() == official.content_sha256() and back.class_map.base == 0
         assert f'{out}: 24 clips, train of protocol paper' in capsys.readouterr().out
-    first = read_clips(tmp_path / 'rawframes.txt', 'dfew').records[0]
+    first = read_clips(tmp_path / 'new' / 'rawframes.txt', 'dfew').records[0]
     assert first.num_frames == len(list_frames(str(root / 'Clip/clip_224x224' / first.path)))
 
 

@@ -1,6 +1,8 @@
 """Cross-validation as processes: each run once, an interrupted one goes on, and one table at the end."""
+import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +100,35 @@ def test_a_trained_run_whose_test_broke_is_not_trained_again(place):
         ['train', 'stock.py'], ['test', 'stock.py'], ['train', 'ours.py'], ['test', 'ours.py']]
 
 
+def test_a_start_that_failed_before_its_first_checkpoint_does_not_bind_the_next(place, monkeypatch):
+    monkeypatch.setenv('BREAK', 'stock')
+    with pytest.raises(RunError, match='no more room'):
+        list(folds_of(place, ('stock', ), folds=(1, ), options=['data=wrong']).results())
+    monkeypatch.delenv('BREAK')
+    assert len(list(folds_of(place, ('stock', ), folds=(1, ), options=['data=right']).results())) == 1
+
+
+def test_who_is_told_to_stop_leaves_no_training_behind(place, monkeypatch):
+    (place / 'tools' / 'train.py').write_text(
+        "import os, signal, sys, time\nopen(os.path.join(os.path.dirname(__file__), 'number'), 'w').write("
+        "str(os.getpid()))\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(20)\n"
+        "open(__file__ + '.ended', 'w').close()")
+    spec = importlib.util.spec_from_file_location('run_folds', ROOT / 'tools' / 'run_folds.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    monkeypatch.setattr(tool, 'Folds', lambda *arguments: folds_of(place, ('stock', ), folds=(1, )))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            tool.main([str(place / 'stock.py')])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value.code == 143
+    assert not (place / 'tools' / 'train.py.ended').exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((place / 'tools' / 'number').read_text()), 0)
+
+
 def test_the_best_checkpoint_is_tested_where_there_is_one(place, monkeypatch):
     list(folds_of(place, ('stock', ), folds=(1, )).results())
     monkeypatch.setenv('BEST', '1')
@@ -116,6 +147,7 @@ def test_results_of_other_settings_are_never_taken_for_these(place):
         list(folds_of(place, ('stock', ), folds=(1, )).results())
     result = Run(str(place / 'stock.py'), 1, 0).folder(str(place / 'work')) + '/result.json'
     os.remove(result)
+    os.remove(os.path.join(os.path.dirname(result), 'last_checkpoint'))     # as with save_best and nothing else
     with pytest.raises(LaunchError, match='holds an unfinished run of other settings'):
         list(folds_of(place, ('stock', ), folds=(1, )).results())
 
@@ -130,6 +162,8 @@ def test_what_cannot_work_is_told_before_anything_runs(place):
         folds_of(place, ('plain', ))
     with pytest.raises(LaunchError, match='does not exist'):
         folds_of(place, ('nowhere', ))
+    with pytest.raises(LaunchError, match='--cfg-options takes KEY=VALUE, .* and got lr'):
+        folds_of(place, options=['a.b=1', 'lr'])
     assert not calls(place)
 
 
@@ -137,6 +171,8 @@ def test_a_fold_reaches_every_data_set_through_its_wrappers_and_names_the_folder
     cfg = read_config(str(place / 'stock.py'), None, 'none', None, fold=4, protocol='clean')
     assert cfg.train_dataloader.dataset.dataset.fold == cfg.test_dataloader.dataset.fold == 4
     assert cfg.val_dataloader.dataset.protocol == 'clean' and 'fold' not in cfg.train_dataloader.dataset
+    # The training names no protocol: left to its default it would train on the clips that val holds out.
+    assert cfg.train_dataloader.dataset.dataset.protocol == 'clean'
     assert Path(cfg.work_dir).parts[-3:] == ('stock', 'fold4', 'protocolclean')
     assert read_config(str(place / 'stock.py'), None, 'none', None, fold=None).test_dataloader.dataset.fold == 1
 
@@ -150,6 +186,21 @@ def test_the_table_pairs_runs_and_leaves_out_what_only_one_has():
     assert rows[2].startswith('| a | 2 | 60.0 ± 14.1 |  |')
     # +4 and +2: mean 3, deviation 1.4, half a width of 12.706 * 1.414 / 1.414
     assert '| b | 3 | 75.0 ± 22.6 | +3.0 ± 1.4, 95 % [-9.7, +15.7] |' in rows[3]
+
+
+def test_a_metric_that_is_not_defined_is_told_and_costs_no_table():
+    def results(*values):   # of two configs on two folds
+        return [(Run(config, fold, 0), value) for (config, fold), value in zip(
+            [('a.py', 1), ('a.py', 2), ('b.py', 1), ('b.py', 2)], values)]
+
+    ccc = 'va/ccc_global'
+    rows = table_of(results({ccc: .1}, {ccc: float('nan')}, {ccc: .2}, {ccc: .3})).splitlines()
+    assert rows[2] == '| a | 2 | undefined in 1 of 2 runs |  |' and '0.250 ± 0.071 | undefined |' in rows[3]
+    rows = table_of(results({ccc: .1}, {ccc: .1}, {'acc/war': .2}, {'acc/war': .2})).splitlines()
+    assert rows[0] == '| config | runs | va/ccc_global | difference | WAR | difference |'
+    assert rows[3] == '| b | 2 | undefined in 2 of 2 runs | undefined | 20.0 ± 0.0 | undefined |'
+    rows = table_of(results(*[{'acc/top1': value} for value in (.1, .2, .4, .5)])).splitlines()
+    assert '| acc/top1 |' in rows[0] and '| 0.450 ± 0.071 | +0.300 ±' in rows[3]
 
 
 def test_two_folds_of_the_embedded_faces_in_dfews_layout_end_in_a_table(tmp_path):

@@ -52,7 +52,10 @@ def test_the_report_for_machines_is_written_whole(tools, root, tmp_path, capsys)
     line = ['ferv39k', str(root), '--expect', 'any', '--workers', '1', '--quiet']
     assert tools[0].main([*line, '--json', str(out)]) == 0
     assert json.loads(out.read_text())['healthy'] is True and os.listdir(tmp_path) == ['report.json']
-    assert tools[0].main(['ferv39k', str(root), '--json', str(tmp_path / 'no' / 'x.json'), '--quiet']) == 2
+    assert tools[0].main([*line, '--json', str(tmp_path / 'new' / 'x.json')]) == 0
+    capsys.readouterr()
+    assert tools[0].main([*line, '--json', str(out / 'x.json')]) == 2     # its folder is a file: the report is kept
+    assert 'HEALTHY' in capsys.readouterr().out
 
 
 def test_every_option_reaches_the_examination(tools, monkeypatch):

@@ -57,13 +57,14 @@ def main(arguments=None) -> int:
         'none' if args.names_only else 'all' if args.ends else 'some', args.workers, not args.quiet)
     try:
         report = examine(request)
+        print(report.to_text())     # first: a report that took minutes is not lost to a file that cannot be written
         if args.json:
             from pathlib import Path
+            Path(args.json).parent.mkdir(parents=True, exist_ok=True)
             write_bytes(Path(args.json), (json.dumps(report.to_dict(), indent=1) + '\n').encode())
     except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    print(report.to_text())
     return 0 if report.healthy else 1
 
 

@@ -49,7 +49,9 @@ def main(arguments=None) -> int:
         found = read_clips(path, args.data_set, label_base=args.label_base, class_order=args.class_order, rules=rules)
         chosen = choose(found.records, args.split, args.protocol, args.val_ratio, args.val_seed)
         clips = os.path.join(args.root, args.clips or PLACES[args.data_set, args.form])
-        write_bytes(Path(args.out), file_list(chosen, clips, args.form).encode())
+        content = file_list(chosen, clips, args.form).encode()
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(Path(args.out), content)
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

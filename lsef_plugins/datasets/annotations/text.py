@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Optional, Union
 
 DELIMITERS = (',', ';', '\t')
+#: Characters of a line: more than a path may have (4096 bytes), fewer than the digits that Python reads as a number.
+LONGEST = 4200
 
 
 class AnnotationError(ValueError):
@@ -22,7 +24,7 @@ def read_lines(path: Union[str, Path]) -> tuple[list[tuple[int, str]], str]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        AnnotationError: it is a spreadsheet, not UTF-8, or empty.
+        AnnotationError: it is a spreadsheet, not UTF-8, empty, or has a line that no list has.
     """
     content = Path(path).read_bytes()
     if content[:4] == b'PK\x03\x04' or content[:4] == b'\xd0\xcf\x11\xe0':
@@ -38,6 +40,10 @@ def read_lines(path: Union[str, Path]) -> tuple[list[tuple[int, str]], str]:
     if not kept:
         raise AnnotationError(f'{path} is empty: no line with a clip. Was the download or the step that writes the '
                               'list interrupted?')
+    long = next(((number, len(line)) for number, line in kept if len(line) > LONGEST), None)
+    if long:
+        raise AnnotationError(f'{path}:{long[0]}: a line of {long[1]} characters names no clip (at most {LONGEST} are '
+                              'read). Is this the list, and are its line ends whole? Fetch it again.')
     return kept, hashlib.sha256(content).hexdigest()
 
 

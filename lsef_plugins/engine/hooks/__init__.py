@@ -1,4 +1,5 @@
 from .class_counts_hook import ClassCountsHook
 from .random_state_hook import RandomStateHook
+from .trained_on_hook import TrainedOnHook
 
-__all__ = ['ClassCountsHook', 'RandomStateHook']
+__all__ = ['ClassCountsHook', 'RandomStateHook', 'TrainedOnHook']

@@ -55,6 +55,8 @@ def test_the_dress_of_a_list_does_not_change_what_it_says(write, dress):
     (b'a/00001 0 20 1\na/00002 3 20 7\n', 'with_offset form'),
     (b'video_name,target,id\n00001,1,2,3\n', "list.csv:2: 4 cells, but the header"),
     (b'a,label\n00001,1\n', 'names no clip column'),
+    (b'00001 1\n00002 ' + b'7' * 5000, 'list.csv:2: a line of 5006 characters names no clip'),
+    (b'video_name,label\n' + b'1' * 140000 + b',1\n', 'list.csv:2: a line of 140002 characters names no clip'),
     (b'video_name,label\n00001 1\n', 'list.csv:2: 1 cells, but the header'),
     (b'video_name,label\nclip_a,1\nclip_b,7\n', "list.csv:2: 'clip_a' does not end in the number of a DFEW clip")])
 def test_a_damaged_list_is_refused_by_place(write, content, message):

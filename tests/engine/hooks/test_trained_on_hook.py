@@ -1,0 +1,91 @@
+"""No clip that is tested, or that picks the epoch, was trained on: other folds and mixed protocols are refused."""
+from pathlib import Path
+
+import pytest
+
+import lsef_plugins  # noqa: F401  (first: it repairs the host before anything of it is imported)
+from lsef_plugins.datasets.synthetic.layouts import write_layout
+from lsef_plugins.engine import launch
+from lsef_plugins.engine.hooks.trained_on_hook import seen_before
+
+FACES = Path(__file__).resolve().parents[3] / 'mmaction_configs' / 'synthetic_faces'
+CONFIG = str(FACES / 'framewise-r18-w16_1xb16-u16-10e_synthetic-dfew-fd1-rgb.py')
+RATED = str(FACES / 'framewise-r18-w16_1xb16-16x2x1-10e_synthetic-veatic-rgb.py')
+
+
+def options_for(root, **more):
+    options = {'train_cfg.max_epochs': 1, 'train_cfg.val_begin': 1, 'param_scheduler.0.total_steps': 1,
+               'log_level': 'ERROR', **more}
+    for name in ('train', 'val', 'test'):
+        loader = f'{name}_dataloader'
+        options.update({f'{loader}.dataset.data_root': str(root), f'{loader}.num_workers': 0,
+                        f'{loader}.persistent_workers': False})
+    return options
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A data set of DFEW's layout, and a checkpoint of fold 2."""
+    place = tmp_path_factory.mktemp('trained')
+    write_layout('dfew', place / 'dfew', 35, preset='easy')
+    launch.train(CONFIG, work_dir=str(place / 'work'), fold=2, protocol='clean', options=options_for(place / 'dfew'))
+    return place
+
+
+def test_a_checkpoint_is_tested_on_its_own_fold_only(trained, tmp_path):
+    checkpoint = str(trained / 'work' / 'epoch_1.pth')
+    options = options_for(trained / 'dfew')
+    with pytest.raises(launch.LaunchError, match=r'epoch_1\.pth was trained on fold 2, whose training list holds the '
+                                                 r'test clips of fold 1 .* Give --fold 2 \(fold=2 .*\), or'):
+        launch.test(CONFIG, checkpoint, work_dir=str(tmp_path), options=options)
+    # The test list is the same in both protocols.
+    assert 'acc/war' in launch.test(CONFIG, checkpoint, work_dir=str(tmp_path), fold=2, options=options)
+
+
+@pytest.mark.parametrize('fold, ratio, message', [
+    (3, 0.1, 'was trained on fold 2'),
+    (2, 0.3, r"\('clean', 0\.1, 0\), so it has seen clips that \('clean', 0\.3, 0\) holds out"),
+])
+def test_a_training_does_not_go_on_over_what_it_holds_out_now(fold, ratio, message, trained, tmp_path):
+    options = options_for(trained / 'dfew', **{f'{name}_dataloader.dataset.val_ratio': ratio for name in
+                                               ('train', 'val')})
+    with pytest.raises(launch.LaunchError, match=message):
+        launch.train(CONFIG, work_dir=str(tmp_path), resume=str(trained / 'work' / 'epoch_1.pth'), fold=fold,
+                     protocol='clean', options=options)
+
+
+def annotation(**changes):
+    return dict(dict(data_set='dfew', fold=1, split='train', protocol='paper', val_ratio=0.1, val_seed=0), **changes)
+
+
+@pytest.mark.parametrize('before, now, seen', [
+    ({}, {}, False),
+    ({}, dict(fold=2), True),
+    ({}, dict(data_set='ferv39k', fold=None), False),
+    ({}, dict(fold=None), False),                                       # a list of one's own says nothing of folds
+    ({}, dict(split='val', protocol='clean'), True),                    # 'paper' trained on the whole list
+    ({}, dict(split='test', protocol='clean'), False),
+    (dict(protocol='clean'), dict(split='val'), False),                 # the test list, which no protocol trains on
+    (dict(protocol='clean'), dict(split='val', protocol='clean', val_seed=1), True),
+])
+def test_only_what_was_seen_is_refused(before, now, seen):
+    assert (seen_before(annotation(**before), annotation(**now)) is not None) == seen
+
+
+@pytest.mark.parametrize('config, changes, what', [
+    (CONFIG, {'train_dataloader.dataset.fold': 2}, r'fold \(2 in train_dataloader, 1 in val_dataloader\)'),
+    (CONFIG, {'val_dataloader.dataset.protocol': 'clean'}, r'\(protocol, val_ratio, val_seed\) .*paper.* in train'),
+    (RATED, {'train_dataloader.dataset.protocol': 'clean', 'val_dataloader.dataset.protocol': 'clean',
+             'val_dataloader.dataset.val_ratio': 0.5}, r"VEATICDataset has .*'clean', 0\.4, 0\) in train"),
+])
+def test_a_config_whose_parts_disagree_is_refused_before_anything_is_read(config, changes, what, tmp_path):
+    with pytest.raises(launch.LaunchError, match=what):
+        launch.train(config, work_dir=str(tmp_path), options={**options_for(tmp_path / 'nowhere'), **changes})
+
+
+def test_the_clean_protocol_has_windows_in_the_embedded_ratings(tmp_path):
+    from mmaction.registry import DATASETS
+    write_layout('veatic', tmp_path / 'veatic', 3)
+    cfg = launch.read_config(RATED, None, 'none', options_for(tmp_path / 'veatic'), protocol='clean')
+    parts = [DATASETS.build(cfg[f'{name}_dataloader'].dataset) for name in ('train', 'val', 'test')]
+    assert all(len(part) >= 3 for part in parts) and len(parts[0]) > len(parts[1])
