@@ -12,6 +12,7 @@ COMPONENTS = (
     'lsef_plugins.datasets.transforms.temporal_corruption',
     'lsef_plugins.evaluation.metrics',
     'lsef_plugins.engine.hooks',
+    'lsef_plugins.engine.optimizers',
 )
 
 

@@ -5,7 +5,8 @@ from 2.10 on. The compiler is called directly, so that nothing but a compiler an
 runs on its own (setup.py executes it before the package is importable) and never imports torch.
 
 Environment: ``CXX`` the C++ compiler (g++), ``CUDA_HOME`` where nvcc is, ``LSEF_BUILD_CUDA`` ``auto`` (default: CUDA
-kernels where there is nvcc), ``1`` or ``0``, ``LSEF_CUDA_ARCHS`` (``8.0 9.0+PTX``), ``MAX_JOBS`` compilers at a time.
+kernels where there are nvcc and a torch for CUDA), ``1`` or ``0``,
+``LSEF_CUDA_ARCHS`` (``8.0 9.0+PTX``), ``MAX_JOBS`` compilers at a time.
 """
 import argparse
 import concurrent.futures
@@ -111,6 +112,12 @@ def find_torch() -> Tuple[Path, Path]:
     return root / 'include', root / 'lib'
 
 
+def is_for_cuda(torch: Path) -> bool:
+    """Whether the torch in this folder was built with CUDA; CUDA kernels take a minute, and no other runs them."""
+    told = (torch / 'version.py').read_text(encoding='utf-8')
+    return not re.search(r'^cuda\b.*= None$', told, re.M)
+
+
 def _torch_here() -> Optional[Path]:
     spec = importlib.util.find_spec('torch')
     places = list(spec.submodule_search_locations or ()) if spec else []
@@ -130,6 +137,8 @@ def commands(work: Path) -> Tuple[List[List[str]], List[str]]:
     """The compilations, which are independent, and the link after them."""
     compiler, nvcc = find_compiler(), find_nvcc()
     include, lib = find_torch()
+    if os.environ.get('LSEF_BUILD_CUDA', 'auto') == 'auto' and not is_for_cuda(include.parent):
+        nvcc = None
     # What a check says of itself names the file, not the machine it was compiled on.
     base = [compiler, *FLAGS, f'-ffile-prefix-map={SOURCES}=csrc']
     kernels = sorted(path.stem for path in SOURCES.glob('*.cpp') if path.stem != 'binding')

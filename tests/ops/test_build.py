@@ -83,6 +83,20 @@ def test_a_missing_compiler_is_named(monkeypatch):
         build.find_compiler()
 
 
+@pytest.mark.parametrize('told, wanted, expected', [
+    ('cuda: Optional[str] = None', 'auto', False), ("cuda: Optional[str] = '13.0'", 'auto', True),
+    ('cuda: Optional[str] = None', '1', True)])
+def test_cuda_kernels_are_compiled_for_a_torch_that_can_run_them(told, wanted, expected, monkeypatch, tmp_path):
+    (tmp_path / 'version.py').write_text(f"__version__ = '2.13.0'\n{told}\nhip: Optional[str] = None\n")
+    monkeypatch.setenv('LSEF_BUILD_CUDA', wanted)
+    monkeypatch.setattr(build, 'find_compiler', lambda: 'g++')
+    monkeypatch.setattr(build, 'find_nvcc', lambda: Path('nvcc'))
+    monkeypatch.setattr(build, 'find_cuda_runtime', lambda nvcc: tmp_path)
+    monkeypatch.setattr(build, 'find_torch', lambda: (tmp_path / 'include', tmp_path / 'lib'))
+    compilations, link = build.commands(tmp_path)
+    assert any(command[0] == 'nvcc' for command in compilations) == ('-lcudart_static' in link) == expected
+
+
 def test_an_unseen_torch_is_named(monkeypatch):
     monkeypatch.setattr(build.importlib.util, 'find_spec', lambda name: None)
     monkeypatch.setattr(build, '_torch_behind_isolation', lambda: None)

@@ -141,7 +141,7 @@ __device__ __forceinline__ void find_gains(const lsef_frame_shrink& k, const voi
   __syncthreads();
 }
 
-template <class E> __global__ void __launch_bounds__(kThreads) frame_shrink_kernel(lsef_frame_shrink k, const void* parts) {
+template <class E> __global__ void __launch_bounds__(kThreads, 8) frame_shrink_kernel(lsef_frame_shrink k, const void* parts) {
   using A = typename SumsOf<E>::type;
   LSEF_SHARED(memory);
   const int T = int(k.size.t), lane = threadIdx.x & 31, warp = threadIdx.x >> 5;

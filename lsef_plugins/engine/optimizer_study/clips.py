@@ -1,0 +1,93 @@
+"""The synthetic clips as arrays of small frames, drawn once: a training then reads memory instead of videos.
+
+A split is a range of clips that never overlaps another: ``tune`` chooses the learning rate and ``test`` compares,
+both of persons that are not in ``train``.
+"""
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import numpy as np
+import torch
+from mmaction.structures import ActionDataSample
+from torch.utils.data import Dataset
+
+from lsef_plugins.datasets.synthetic import CLASSES, draw_clip
+from lsef_plugins.datasets.synthetic.presets import GENERATOR
+from lsef_plugins.registry import DATASETS
+
+#: name -> (split of the generator, first clip, number of clips)
+SPLITS = {'train': ('train', 0, 1008), 'tune': ('val', 0, 252), 'test': ('val', 252, 504)}
+EVERY, FRAMES, SIZE = 4, 8, 32
+
+
+def small(frames: np.ndarray) -> np.ndarray:
+    """Every fourth of 32 frames, at half the size: ``(32, 64, 64, 3) -> (8, 32, 32, 3)`` uint8."""
+    chosen = frames[EVERY // 2::EVERY][:FRAMES].astype(np.float32)
+    t, h, w, c = chosen.shape
+    return chosen.reshape(t, SIZE, h // SIZE, SIZE, w // SIZE, c).mean((2, 4)).round().astype(np.uint8)
+
+
+def draw(preset: str, split: str, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames ``(clips, 8, 32, 32, 3)`` uint8 and labels ``(clips,)``."""
+    drawn = [draw_clip(preset, split, index) for index in range(first, first + count)]
+    return np.stack([small(frames) for frames, _ in drawn]), np.array([truth.label for _, truth in drawn])
+
+
+def prepare(folder: Union[str, Path], preset: str, split: str) -> Path:
+    """The file of a split; drawn (about 40 ms a clip) unless it is there."""
+    source, first, count = SPLITS[split]
+    path = Path(folder) / f'{preset}_{split}_{count}_g{GENERATOR}.npz'
+    if not path.is_file():
+        frames, labels = draw(preset, source, first, count)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f'.{path.stem}.{os.getpid()}.tmp.npz')
+        np.savez(unfinished, frames=frames, labels=labels)
+        os.replace(unfinished, path)
+    return path
+
+
+@functools.lru_cache(maxsize=8)
+def load(path: str) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(path) as arrays:
+        return arrays['frames'], arrays['labels']
+
+
+def wrong_labels(labels: np.ndarray, ratio: float, seed: int) -> np.ndarray:
+    """Labels of which a random ``ratio`` (0 to 1) is replaced by another class, each with the same chance."""
+    rng = np.random.default_rng([seed, 40])
+    changed = rng.permutation(len(labels)) < round(ratio * len(labels))
+    other = (labels + rng.integers(1, len(CLASSES), len(labels))) % len(CLASSES)
+    return np.where(changed, other, labels)
+
+
+@DATASETS.register_module()
+class SmallClips(Dataset):
+    """Clips of one split in the form MMAction2's collate function and preprocessor take.
+
+    Args:
+        path: of a file written by :func:`prepare`.
+        wrong: share of wrong labels.
+        seed: which labels are wrong.
+        mirror: mirror half of the clips, at random.
+    """
+
+    def __init__(self, path: str, wrong: float = 0.0, seed: int = 0, mirror: bool = False,
+                 count: Optional[int] = None) -> None:
+        frames, labels = load(str(path))
+        self.frames = frames[:count]
+        self.labels = wrong_labels(labels, wrong, seed)[:count] if wrong else labels[:count]
+        self.mirror = mirror
+        self.metainfo = dict(classes=CLASSES)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        clip = torch.from_numpy(self.frames[index]).permute(3, 0, 1, 2)     # (t, h, w, c) -> (c, t, h, w)
+        if self.mirror and torch.rand(()) < 0.5:
+            clip = clip.flip(-1)
+        return dict(inputs=clip[None], data_samples=ActionDataSample().set_gt_label(int(self.labels[index])))

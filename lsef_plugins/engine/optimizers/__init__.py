@@ -1,0 +1,3 @@
+from .constructor import RankAwareOptimWrapperConstructor
+
+__all__ = ['RankAwareOptimWrapperConstructor']
