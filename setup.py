@@ -5,6 +5,7 @@ at hand and installs without them elsewhere, ``1`` stops where they cannot be bu
 """
 import os
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -25,12 +26,17 @@ class BuildWithOps(build_py):
         if BUILD_OPS not in ('auto', '1', '0'):
             sys.exit(f'LSEF_BUILD_OPS={BUILD_OPS} is unknown; set it to auto, 1 or 0.')
         super().run()
+        editable = getattr(self, 'editable_mode', False)
+        root = HERE if editable else Path(self.build_lib)
+        package = root / 'lsef_plugins' / 'ops'
+        if not editable:
+            # A package holds the library of its own build or none: not one that lay in the checkout or in build/.
+            shutil.rmtree(str(package / '_lib'), ignore_errors=True)
         if BUILD_OPS == '0':
             return
         builder = runpy.run_path(str(HERE / 'lsef_plugins' / 'ops' / 'builder.py'))
-        root = HERE if getattr(self, 'editable_mode', False) else Path(self.build_lib)
         try:
-            builder['build'](root / 'lsef_plugins' / 'ops')
+            builder['build'](package)
         except builder['BuildError'] as error:
             if BUILD_OPS == '1':
                 sys.exit(f'LSEF_BUILD_OPS=1, but the operators of lsef_plugins cannot be built: {error}')

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..functional.decomposition import apply_over_time, frame_keep
 from ..ops import frame_norms, frame_shrink, low_rank_sparse, noise_scale, residual_scale, serves, shrink
-from ..ops.exporting import lower_median
+from ..ops.exporting import is_traced, lower_median
 from ..ops.residual_scale import MAD_TO_SIGMA, SCALE_FLOOR_RATIO
 
 GROUPS = (None, 'frame')
@@ -26,11 +26,13 @@ class TransientPart(NamedTuple):
 
 
 class Split(NamedTuple):
-    """``stable`` and transient ``part`` that one pass over ``x`` has found, given the frame gate."""
+    """``stable`` and transient ``part`` that one pass over ``x`` has found, given the frame gate; ``version`` of
+    ``stable`` when it was found, None where tensors have none."""
     x: Tensor
     frame_gate: Optional[Tensor]
     stable: Tensor
     part: TransientPart
+    version: Optional[int] = None
 
 
 class DynamicDecouplingModule(nn.Module):
@@ -92,8 +94,9 @@ class DynamicDecouplingModule(nn.Module):
     def forward(self, x: Tensor, stable: Tensor, frame_gate: Optional[Tensor] = None,
                 split: Optional[Split] = None) -> TransientPart:
         """The transient part of ``x`` beside ``stable``; ``split``: what :meth:`split` found for just these tensors."""
-        # Another tensor (a hook has replaced it) has other parts.
-        if split is not None and split.x is x and split.stable is stable and split.frame_gate is frame_gate:
+        # Another tensor (a hook has replaced it), or one that a hook has written into, has other parts.
+        if (split is not None and split.x is x and split.stable is stable and split.frame_gate is frame_gate
+                and split.version == _version(stable)):
             return split.part
         if x.shape != stable.shape:
             raise ValueError(
@@ -124,7 +127,8 @@ class DynamicDecouplingModule(nn.Module):
         keep = None if frame_gate is None or not self.gate_frames else 1 - frame_gate
         found = low_rank_sparse(x, operator, threshold, keep, exponent=self.exponent,
                                 outputs=('stable', 'transient', 'residual'))
-        return Split(x, frame_gate, found.stable, TransientPart(found.transient, found.residual, scale, threshold))
+        return Split(x, frame_gate, found.stable, TransientPart(found.transient, found.residual, scale, threshold),
+                     _version(found.stable))
 
     def without(self, x: Tensor, operator: Tensor) -> Tensor:
         """``x`` without the transient beside ``operator x``, like ``x``; no frame is gated."""
@@ -152,3 +156,8 @@ class DynamicDecouplingModule(nn.Module):
     def extra_repr(self) -> str:
         return (f'kappa={self.start_kappa}, exponent={self.exponent}, group={self.group}, '
                 f'gate_frames={self.gate_frames}')
+
+
+def _version(x: Tensor) -> Optional[int]:
+    """Grows with every write into ``x``; a graph that is traced holds no such writes, inference mode counts none."""
+    return None if is_traced() or x.is_inference() else x._version

@@ -29,7 +29,9 @@ class PointwiseConv3d(nn.Conv3d):
     def _product(self, x: Tensor) -> Tensor:
         weight = self.weight.flatten(1)
         # Before it is repeated for each clip: autocast would convert the repetitions, as it does in torch before 2.4.
-        if hasattr(torch, 'get_autocast_dtype') and torch.is_autocast_enabled('cpu'):
+        # float64 it leaves alone.
+        if (weight.dtype != torch.float64 and hasattr(torch, 'get_autocast_dtype')
+                and torch.is_autocast_enabled('cpu')):
             weight = weight.to(torch.get_autocast_dtype('cpu'))
         if self.groups > 1:
             # (g, o, i) @ (b, g, i, p) -> (b, g, o, p)

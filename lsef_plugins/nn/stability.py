@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..functional.decomposition import STARTS, apply_over_time, check_slow_basis, clip_gram, stable_operator
 from ..functional.low_rank import MODES
+from ..ops.exporting import is_traced
 
 # Operator, Gram matrix, frame gate; and what makes the stable part of the first and the last.
 Look = Tuple[Tensor, Tensor, Tensor]
@@ -94,7 +95,7 @@ class StabilityEncodingModule(nn.Module):
         return operator, g, gate
 
     def _tell_rank(self, frames: int) -> None:
-        if not self._told_rank:
+        if not self._told_rank and not is_traced():
             self._told_rank = True
             warnings.warn(f'SEM: rank {self.rank} is not below the {frames} frame(s) of a clip: all of it counts as '
                           'stable and nothing as transient. Give longer clips or a smaller rank. (Said once.)',

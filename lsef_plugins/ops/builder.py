@@ -24,6 +24,7 @@ from typing import List, Optional, Sequence, Tuple
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / 'csrc'
 LIBRARY = Path('_lib') / 'lsef_ops.so'
+SUFFIXES = ('.cpp', '.cu', '.cuh', '.h')
 COMMAND = 'python -m lsef_plugins.ops.build'
 # The oldest torch whose stable ABI has what the binding uses, as its headers want it told.
 OLDEST_TORCH, TARGET = (2, 10), '0x020a000000000000'
@@ -39,7 +40,8 @@ class BuildError(RuntimeError):
 def source_hash() -> str:
     """Names the sources a library was built from."""
     digest = hashlib.sha256()
-    for path in sorted(SOURCES.iterdir()):
+    # An editor's copies and folders are no sources.
+    for path in sorted(path for path in SOURCES.iterdir() if path.suffix in SUFFIXES and path.name[0] != '.'):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -137,7 +139,8 @@ def commands(work: Path) -> Tuple[List[List[str]], List[str]]:
     include, lib = find_torch()
     if os.environ.get('LSEF_BUILD_CUDA', 'auto') == 'auto' and not is_for_cuda(include.parent):
         nvcc = None
-    base = [compiler, *FLAGS]
+    # What a check says of itself names the file, not the machine it was compiled on.
+    base = [compiler, *FLAGS, f'-ffile-prefix-map={SOURCES}=csrc']
     kernels = sorted(path.stem for path in SOURCES.glob('*.cpp') if path.stem != 'binding')
     objects = {name: str(work / f'{name}.o') for name in (*kernels, 'binding')}
     compilations = [
@@ -163,7 +166,10 @@ def nvcc_command(nvcc: Path, compiler: str) -> List[str]:
 
 def jobs() -> int:
     """Compilers at a time."""
-    return int(os.environ.get('MAX_JOBS') or os.cpu_count() or 1)
+    wanted = os.environ.get('MAX_JOBS') or str(os.cpu_count() or 1)
+    if not re.fullmatch(r'0*[1-9]\d*', wanted):
+        raise BuildError(f'MAX_JOBS={wanted} is no number of compilers at a time; set it to 1 or more, or unset it')
+    return int(wanted)
 
 
 def run(command: Sequence[str]) -> None:
@@ -185,13 +191,21 @@ def build(package: Path = HERE) -> Path:
         with concurrent.futures.ThreadPoolExecutor(jobs()) as pool:
             list(pool.map(run, compilations))
         run(link)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=str(target.parent), prefix='.', suffix='.part')
-        os.close(handle)
-        shutil.copyfile(str(work / LIBRARY.name), part)
-        os.chmod(part, 0o755)
-        os.replace(part, str(target))
+        try:
+            _place(work / LIBRARY.name, target)
+        except OSError as error:
+            raise BuildError(f'{target.parent} cannot be written ({error}); build in a checkout that can, and name its '
+                             'library in LSEF_OPS_LIBRARY') from None
     return target
+
+
+def _place(built: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=str(target.parent), prefix='.', suffix='.part')
+    os.close(handle)
+    shutil.copyfile(str(built), part)
+    os.chmod(part, 0o755)
+    os.replace(part, str(target))
 
 
 def main() -> None:

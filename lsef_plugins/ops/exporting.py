@@ -11,6 +11,7 @@ from typing import Iterator
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 _asked = False
 
@@ -39,6 +40,14 @@ def is_traced() -> bool:
 def is_exported() -> bool:
     """Whether the graph being made leaves this process, where nobody may know the compiled operators."""
     return bool(getattr(torch.compiler, 'is_exporting', lambda: False)()) or torch.jit.is_tracing()
+
+
+def has_tangents() -> bool:
+    """Whether derivatives are taken forward (``torch.func.jvp``, ``torch.autograd.forward_ad``).
+
+    A compiled operator would drop them without a word, where a formula passes them on or refuses.
+    """
+    return getattr(forward_ad, '_current_level', -1) >= 0
 
 
 def writes_loops() -> bool:

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .exporting import at_least, lower_median
+from .layout import in_own_dtype
 from .library import serves, when_loaded
 
 # A frame is never judged finer than this part of the clip's mean frame energy: a constant clip has no bad frame.
@@ -68,6 +69,7 @@ def _serves(g: Tensor, other: Optional[Tensor]) -> bool:
     return g.dtype in (torch.float32, torch.float64) and g.shape[-1] <= MAX_FRAMES and not differentiable and serves(g)
 
 
+@in_own_dtype
 def _formula(g: Tensor, frame_kappa: float, bandwidth: float, local: bool, predictor: Optional[Tensor]
              ) -> Tuple[Tensor, Tensor]:
     known = predictor is not None
@@ -116,6 +118,7 @@ def neighbour_predictor(weights: Tensor, bandwidth: float) -> Tensor:
     return logits.masked_fill(itself, -math.inf).softmax(-1)
 
 
+@in_own_dtype
 def _isolation(operator: Tensor, g: Tensor) -> Tensor:
     left = torch.eye(g.shape[-1], dtype=g.dtype, device=g.device) - operator
     residual = left @ g @ left.transpose(-1, -2)

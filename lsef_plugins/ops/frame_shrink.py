@@ -17,9 +17,9 @@ from typing import Any, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from .layout import per_clip_and_channel, sums_dtype
+from .layout import in_own_dtype, per_clip_and_channel, sums_dtype
 from .library import serves, when_loaded
-from .recompute import recomputed
+from .recompute import differentiable_once, recomputed
 from .scale_shrink import MAX_WINDOWS, moving_average
 from .shrinkage import group_shrink
 
@@ -89,6 +89,7 @@ def _per_frame(tau: Tensor, r: Tensor) -> Tensor:
     return tau.expand(frames)
 
 
+@in_own_dtype
 def _averaged(whole: Tensor, window: int) -> Tensor:
     average = moving_average(whole.shape[2], window, whole.dtype, whole.device)
     # (t, t) @ (b, c, t, n)
@@ -140,6 +141,7 @@ def _remember(ctx, inputs, output) -> None:
     ctx.set_materialize_grads(False)
 
 
+@differentiable_once
 def _backward(ctx, to_s, to_m, _):
     r, norms, tau, limit = ctx.saved_tensors
     to_m = to_m if ctx.with_magnitude else None

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .exporting import must_be_plain
-from .layout import per_clip_and_channel, sums_dtype
+from .layout import check_features, in_own_dtype, per_clip_and_channel, sums_dtype
 from .library import serves, when_loaded
 from .low_rank_sparse import low_rank_sparse
 
@@ -27,10 +27,11 @@ def gram(x: Tensor, operator: Optional[Tensor] = None, tau: Optional[Tensor] = N
         operator, tau, keep, exponent, revival: as in :func:`low_rank_sparse`.
 
     Raises:
-        ValueError: an operator without thresholds or the other way round.
+        ValueError: an operator without thresholds or the other way round, shapes that do not belong together.
     """
     if (operator is None) != (tau is None):
         raise ValueError('gram(x) is the Gram of x; for that of x - transient give both operator and tau.')
+    check_features(x, operator, 'gram')
     if operator is not None and tau is not None:
         if torch.is_grad_enabled() or not serves(x, exponent):
             # The gradient passes through the transient, which its backward would need anyway.
@@ -47,6 +48,7 @@ def gram(x: Tensor, operator: Optional[Tensor] = None, tau: Optional[Tensor] = N
     return _formula(x) if must_be_plain() else _Gram.apply(x)
 
 
+@in_own_dtype
 def _formula(x: Tensor) -> Tensor:
     # (b, c, t, n) @ (b, c, n, t) -> (b, c, t, t); per channel, so that no permuted copy is made
     g = torch.matmul(x, x.transpose(-1, -2)).sum(1)
@@ -67,6 +69,7 @@ class _Gram(torch.autograd.Function):
         return _derivative(ctx.saved_tensors[0], grad)
 
 
+@in_own_dtype
 def _derivative(x: Tensor, grad: Tensor) -> Tensor:
     # (b, 1, t, t) @ (b, c, t, n)
     return torch.matmul((grad + grad.transpose(-1, -2))[:, None], x.to(grad.dtype)).to(x.dtype)

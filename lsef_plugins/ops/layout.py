@@ -1,4 +1,7 @@
 """What the operators take: features ``(b, c, t, n)`` of any floating dtype and any strides, thresholds beside them."""
+import functools
+from typing import Any, Callable, Optional
+
 import torch
 from torch import Tensor
 
@@ -6,6 +9,29 @@ from torch import Tensor
 def sums_dtype(x: Tensor) -> torch.dtype:
     """Where sums over features are kept: float64 for float64 features, float32 for all others."""
     return torch.promote_types(x.dtype, torch.float32)
+
+
+def in_own_dtype(formula: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: under autocast, too, ``formula(x, ...)`` computes in the dtypes it was given, as compiled code."""
+    @functools.wraps(formula)
+    def computed(x, *args):
+        if x.device.type == 'meta':     # knows no autocast
+            return formula(x, *args)
+        with torch.autocast(x.device.type, enabled=False):
+            return formula(x, *args)
+
+    return computed
+
+
+def check_features(x: Tensor, operator: Optional[Tensor], name: str) -> None:
+    """Refuses what is no features ``(b, c, t, n)``, and an operator that is not ``(b, t, t)``."""
+    if x.dim() != 4 or not x.is_floating_point():
+        raise ValueError(f'{name} takes floating features (b, c, t, n), got {x.dtype} {tuple(x.shape)}; '
+                         'flatten(3) makes them of maps (b, c, t, h, w).')
+    batch, frames = x.shape[0], x.shape[2]
+    if operator is not None and operator.shape != (batch, frames, frames):
+        raise ValueError(f'operator {tuple(operator.shape)} must be one matrix over time for each clip of x, '
+                         f'(b, t, t) = {(batch, frames, frames)}.')
 
 
 def per_clip_and_channel(gate: Tensor, x: Tensor, name: str) -> Tensor:

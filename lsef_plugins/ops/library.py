@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from . import builder
-from .exporting import is_exported, is_traced, must_be_plain
+from .exporting import has_tangents, is_exported, is_traced, must_be_plain
 
 MODES = ('auto', 'off', 'required')
 BACKENDS = ('auto', 'reference', 'compiled')
@@ -72,8 +72,12 @@ def _load(path: Path) -> str:
     if not path.exists():
         return f'{path} does not exist; build it with: {builder.COMMAND}'
     # Looked up in the file: a library of other sources may hold operators of the same name and other arguments.
-    built_from = re.search(rb'lsef sources ([0-9a-f]{16}) ', path.read_bytes())
-    if built_from is None or built_from.group(1).decode() != builder.source_hash():
+    try:
+        built_from = re.search(rb'lsef sources ([0-9a-f]{16}) ', path.read_bytes())
+        sources = builder.source_hash()
+    except OSError as error:
+        return _told(f'{path} or its sources cannot be read ({error})')
+    if built_from is None or built_from.group(1).decode() != sources:
         return _told(f'{path} was built from other sources than those of this lsef_plugins')
     try:
         torch.ops.load_library(str(path))
@@ -122,7 +126,7 @@ def serves(x: Tensor, exponent: float = 2.0) -> bool:
     Raises:
         RuntimeError: they do not, inside ``backend('compiled')``.
     """
-    if _backend == 'reference' or must_be_plain() or is_exported():
+    if _backend == 'reference' or must_be_plain() or is_exported() or has_tangents():
         return False
     device = x.device.type
     fits = (device in _devices and x.dtype in DTYPES and x.shape[2] <= MAX_FRAMES[device] and exponent in EXPONENTS)

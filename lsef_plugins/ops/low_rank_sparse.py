@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from .layout import per_clip_and_channel, sums_dtype
+from .layout import check_features, in_own_dtype, per_clip_and_channel, sums_dtype
 from .library import serves, when_loaded
-from .recompute import recomputed
+from .recompute import differentiable_once, recomputed
 from .shrinkage import shrink
 
 OUTPUTS = ('merged', 'stable', 'transient', 'residual', 'sums')
@@ -69,13 +69,8 @@ def low_rank_sparse(x: Tensor, operator: Tensor, tau: Tensor, keep: Optional[Ten
 
 
 def _check(x: Tensor, operator: Tensor, keep: Optional[Tensor], outputs: Sequence[str], exponent: float) -> None:
-    if x.dim() != 4 or not x.is_floating_point():
-        raise ValueError(f'low_rank_sparse takes floating features (b, c, t, n), got {x.dtype} {tuple(x.shape)}; '
-                         'flatten(3) makes them of maps (b, c, t, h, w).')
+    check_features(x, operator, 'low_rank_sparse')
     batch, frames = x.shape[0], x.shape[2]
-    if operator.shape != (batch, frames, frames):
-        raise ValueError(f'operator {tuple(operator.shape)} must be one matrix over time for each clip of x, '
-                         f'(b, t, t) = {(batch, frames, frames)}.')
     if keep is not None and keep.shape != (batch, frames):
         raise ValueError(f'keep {tuple(keep.shape)} must be one number for each frame, (b, t) = {(batch, frames)}.')
     if isinstance(outputs, str) or not outputs or set(outputs) - set(OUTPUTS):
@@ -84,6 +79,7 @@ def _check(x: Tensor, operator: Tensor, keep: Optional[Tensor], outputs: Sequenc
         raise ValueError(f'exponent is p >= 1 (1 soft, 2 garrote, inf hard), got {exponent}.')
 
 
+@in_own_dtype
 def _formula(x, operator, tau, keep, a, b, exponent, revival, wanted):
     whole = x.to(sums_dtype(x))
     # (b, 1, t, t) @ (b, c, t, n)
@@ -132,6 +128,7 @@ def _remember(ctx, inputs, output) -> None:
     ctx.set_materialize_grads(False)
 
 
+@differentiable_once
 def _backward(ctx, *grads):
     x, operator, tau, keep, a, b = ctx.saved_tensors
     *to_parts, to_sums = (g if ctx.outputs >> place & 1 else None for place, g in enumerate(grads))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .exporting import lower_median
-from .layout import sums_dtype
+from .layout import check_features, in_own_dtype, sums_dtype
 from .library import serves, when_loaded
 
 # The standard deviation of a Gaussian in units of its median absolute deviation.
@@ -28,14 +28,22 @@ def residual_scale(x: Tensor, operator: Tensor) -> Tensor:
     """:func:`noise_scale` of ``x - operator x`` in one read: ``(b, c, t, n), (b, t, t) -> (b, c, 1, 1)``.
 
     In the dtype of sums, float32 or float64.
+
+    Raises:
+        ValueError: shapes that do not belong together.
     """
+    check_features(x, operator, 'residual_scale')
     operator = operator.to(sums_dtype(x))
     if serves(x):
         return torch.ops.lsef.residual_scale(x, operator.contiguous(), MEDIAN_SAMPLE, MAD_TO_SIGMA,
                                              SCALE_FLOOR_RATIO)[..., None, None]
-    whole = x.to(operator.dtype)
+    return _left_scale(x.to(operator.dtype), operator)
+
+
+@in_own_dtype
+def _left_scale(x: Tensor, operator: Tensor) -> Tensor:
     # (b, 1, t, t) @ (b, c, t, n)
-    return noise_scale(whole - torch.matmul(operator[:, None], whole), whole)
+    return noise_scale(x - torch.matmul(operator[:, None], x), x)
 
 
 @torch.no_grad()

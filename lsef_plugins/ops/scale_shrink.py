@@ -15,8 +15,9 @@ from typing import Any, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from .layout import per_clip_and_channel, sums_dtype
+from .layout import in_own_dtype, per_clip_and_channel, sums_dtype
 from .library import serves, when_loaded
+from .recompute import differentiable_once
 from .shrinkage import shrink
 
 MAX_WINDOWS = 8     # LSEF_MAX_WINDOWS of csrc/kernels.h
@@ -55,6 +56,7 @@ def scale_shrink(r: Tensor, tau: Tensor, windows: Sequence[int] = (1, 3, 5), exp
     return _formula(r, tau, limit, windows, float(exponent), float(revival), magnitude)
 
 
+@in_own_dtype
 def _formula(r, tau, limit, windows, exponent, revival, with_magnitude):
     whole, found = r.to(sums_dtype(r)), []
     for window in windows:
@@ -93,6 +95,7 @@ def _remember(ctx, inputs, output) -> None:
     ctx.set_materialize_grads(False)
 
 
+@differentiable_once
 def _backward(ctx, to_s, to_m):
     r, tau, limit = ctx.saved_tensors
     to_m = to_m if ctx.with_magnitude else None

@@ -684,6 +684,21 @@ def test_what_a_hook_changes_counts(computed_by, iterations):
     assert not torch.equal(parts.transient, untouched.transient)
 
 
+def test_what_a_hook_writes_into_a_part_counts(computed_by):
+    x = clip(bad=3)
+    lsef = LSEF(C)
+    untouched = lsef.decompose(x).transient
+
+    def zero_the_last_position(module, args, part):
+        part.stable[..., -1] = 0
+
+    lsef.sem.register_forward_hook(zero_the_last_position)
+    parts = lsef.decompose(x)
+    expected = lsef.ddm(x.flatten(3), parts.stable.flatten(3), parts.frame_gate)
+    assert torch.equal(parts.transient.flatten(3), expected.transient)
+    assert not torch.equal(parts.transient, untouched)
+
+
 @pytest.mark.parametrize('name', ['default', 'accurate'])
 def test_the_compiled_operators_separate_as_the_formulas_do(compiled, name):
     x, found = clip(bad=3), []

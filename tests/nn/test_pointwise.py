@@ -87,3 +87,12 @@ def test_it_compiles_as_a_whole():
 def test_another_number_of_channels_is_refused():
     with pytest.raises(RuntimeError):
         pair('bias')[0](torch.zeros(1, 5, 2, 2, 2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_autocast_leaves_double_precision_alone_as_that_of_the_convolution(kind):
+    layers, x = pair(kind), volume(SIZES[0])
+    with torch.autocast('cpu', torch.bfloat16):
+        ours, theirs = (layer(x) for layer in layers)
+    assert ours.dtype == theirs.dtype == torch.float64
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)

@@ -122,6 +122,17 @@ def test_a_graded_spectrum_is_resolved():
     assert (low - (u[..., :1] * s[:, None, :1]) @ vh[:, :1] - second)[:, others].norm() < 1e-2 * second.norm()
 
 
+def test_a_clip_no_longer_than_the_rank_compiles_as_a_whole():
+    x = clip()[:, :, :2]
+    sem = StabilityEncodingModule(rank=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        expected = sem(x).stable
+    torch._dynamo.reset()
+    compiled = torch.compile(StabilityEncodingModule(rank=2), fullgraph=True, backend='aot_eager')
+    assert torch.equal(compiled(x).stable, expected)
+
+
 def test_it_owns_nothing_to_train_and_prints_its_arguments():
     sem = StabilityEncodingModule(rank=3, start='geometric_median', slow_basis=4)
     assert not list(sem.parameters()) and not sem.state_dict()

@@ -52,6 +52,31 @@ def test_the_hash_names_contents_and_names_of_the_sources(small_sources):
     assert len({first, second, build.source_hash()}) == 3 and len(first) == 16
 
 
+def test_what_an_editor_leaves_is_no_source(small_sources):
+    first = build.source_hash()
+    for name in ('.cpu.cpp.swp', '.#cpu.cpp', 'cpu.cpp~', 'cpu.cpp.orig'):
+        (small_sources / name).write_text('a copy')
+    (small_sources / '.ipynb_checkpoints').mkdir()
+    assert build.source_hash() == first
+
+
+def test_every_file_of_the_sources_counts():
+    assert {path.suffix for path in build.SOURCES.iterdir() if path.name[0] != '.'} <= set(build.SUFFIXES)
+
+
+@pytest.mark.parametrize('wanted', ['many', '0', '-1', '1.5'])
+def test_a_number_of_compilers_that_is_none_is_refused(monkeypatch, wanted):
+    monkeypatch.setenv('MAX_JOBS', wanted)
+    with pytest.raises(build.BuildError, match=f'MAX_JOBS={wanted} is no number of compilers'):
+        build.jobs()
+
+
+def test_a_place_that_cannot_be_written_is_named(small_sources, compiler, tmp_path):
+    (tmp_path / 'package').write_text('no folder')
+    with pytest.raises(build.BuildError, match='_lib cannot be written .*LSEF_OPS_LIBRARY'):
+        build.build(tmp_path / 'package')
+
+
 def test_a_missing_compiler_is_named(monkeypatch):
     monkeypatch.setenv('CXX', 'no-such-compiler')
     with pytest.raises(build.BuildError, match="no C.. compiler 'no-such-compiler' on the PATH"):
@@ -109,6 +134,13 @@ def test_a_failed_command_shows_itself_and_leaves_nothing(small_sources, compile
     with pytest.raises(build.BuildError, match='this command failed:\n.*cpu.cpp(.|\n)*error'):
         build.build(tmp_path / 'package')
     assert not (tmp_path / 'package').exists()
+
+
+def test_a_library_does_not_tell_where_it_was_built(small_sources, compiler, tmp_path):
+    visible = 'extern "C" __attribute__((visibility("default")))'
+    (small_sources / 'binding.cpp').write_text(f'{visible} const char* lsef_file() {{ return __FILE__; }}\n')
+    content = build.build(tmp_path).read_bytes()
+    assert b'csrc/binding.cpp' in content and str(small_sources).encode() not in content
 
 
 def test_a_new_library_replaces_the_old_one_whole(small_sources, compiler, tmp_path):
@@ -253,6 +285,16 @@ def test_a_forced_build_without_a_compiler_stops(checkout):
 def test_a_build_that_is_not_wanted_is_not_tried(checkout):
     done, libraries = build_package(checkout, LSEF_BUILD_OPS='0')
     assert done.returncode == 0 and libraries == [] and 'compiled' not in done.stderr
+
+
+@pytest.mark.parametrize('changes', [dict(LSEF_BUILD_OPS='0'), dict(CXX='no-such-compiler')], ids=str)
+def test_a_library_that_lay_in_the_checkout_is_not_packed(checkout, changes):
+    left = checkout / 'lsef_plugins' / 'ops' / '_lib' / 'lsef_ops.so'
+    left.parent.mkdir()
+    left.write_bytes(b'of another day')
+    done, libraries = build_package(checkout, **changes)
+    assert done.returncode == 0 and libraries == [], done.stderr
+    assert left.read_bytes() == b'of another day', 'it is the checkout\'s own'
 
 
 def test_an_unknown_wish_stops(checkout):

@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 from lsef_plugins import ops
 from lsef_plugins.ops import builder as build
@@ -130,3 +131,71 @@ def test_a_gpu_without_kernels_is_told_of_once_by_the_first_rank(monkeypatch):
             assert not state.serves(gpu) and not state.serves(gpu)
         assert len(caught) == expected
     assert 'without CUDA' in str(caught[0].message)
+
+
+@pytest.mark.parametrize('call', [ops.gram, lambda x: ops.soft_threshold(x, torch.tensor(0.1)),
+                                  lambda x: ops.frame_shrink(x, torch.tensor(0.1))[0]], ids=('gram', 'soft', 'frame'))
+def test_a_derivative_taken_forward_is_refused_and_not_zero(library, call):
+    x = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    with forward_ad.dual_level():
+        assert not ops.serves(x)
+        with pytest.raises(NotImplementedError, match='jvp'):
+            call(forward_ad.make_dual(x, torch.ones_like(x)))
+    with pytest.raises(RuntimeError, match='functorch'):
+        torch.func.jvp(call, (x, ), (torch.ones_like(x), ))
+    assert ops.serves(x)
+
+
+def products(x, operator, square):
+    """Everything that multiplies over time, and a gradient through it."""
+    found = [ops.gram(x), ops.low_rank_sparse(x, operator, torch.tensor(0.1), outputs=('stable', )).stable,
+             ops.residual_scale(x, operator), ops.scale_shrink(x, torch.tensor(0.1), (3, ))[0],
+             ops.frame_norms(x, (3, )), ops.frame_shrink(x, torch.tensor(0.1), (3, ))[0],
+             *ops.frame_repair(square), ops.isolation(operator, square)]
+    # The backward pass is inside autocast, too.
+    return [*found, *torch.autograd.grad(found[0].square().sum() + found[1].square().sum(), x)]
+
+
+def test_autocast_rounds_no_operator(computed_by):
+    generator = torch.Generator().manual_seed(0)
+    x, operator = torch.randn(2, 3, 6, 5, generator=generator), torch.randn(2, 6, 6, generator=generator)
+    x.requires_grad_()
+    # A Gram with an outlying frame, or there is nothing to repair.
+    frames = torch.randn(2, 6, 6, generator=generator) * torch.tensor([1, 1, 8, 1, 1, 1])[:, None]
+    square = frames @ frames.mT
+    expected = products(x, operator, square)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = products(x, operator, square)
+    for ours, theirs in zip(found, expected):
+        assert ours.dtype == torch.float32 and torch.equal(ours, theirs)
+
+
+def test_a_path_that_is_no_file_is_told_of(tmp_path):
+    done = run(TELL, LSEF_OPS_LIBRARY=str(tmp_path))
+    assert done.returncode == 0 and 'None | ' in done.stdout and 'cannot be read' in done.stderr
+
+
+def test_sources_that_are_gone_are_told_of(tmp_path):
+    (tmp_path / 'lsef_ops.so').write_bytes(b'lsef sources 0123456789abcdef ')
+    gone = (f'from pathlib import Path; import runpy, sys; sys.path.insert(0, {str(build.HERE.parents[1])!r})\n'
+            f'real = Path.iterdir\n'
+            f'def iterdir(path):\n'
+            f'    if path.name == "csrc": raise FileNotFoundError("csrc")\n'
+            f'    return real(path)\n'
+            f'Path.iterdir = iterdir\n')
+    done = run(gone + TELL, LSEF_OPS_LIBRARY=str(tmp_path / 'lsef_ops.so'))
+    assert done.returncode == 0 and 'None | ' in done.stdout and 'cannot be read (csrc)' in done.stderr
+
+
+@pytest.mark.parametrize('call', [
+    ops.residual_scale, lambda x, operator: ops.gram(x, operator, torch.tensor(0.1)),
+    lambda x, operator: ops.low_rank_sparse(x, operator, torch.tensor(0.1))], ids=('scale', 'gram', 'low_rank_sparse'))
+@pytest.mark.parametrize('x, operator, message', [
+    (torch.ones(3, 4, 5), torch.ones(3, 4, 4), 'features .b, c, t, n., got torch.float32 .3, 4, 5.; flatten.3.'),
+    (torch.ones(2, 3, 4, 5).int(), torch.ones(2, 4, 4), 'takes floating features .* got torch.int32'),
+    (torch.ones(2, 3, 4, 5), torch.ones(1, 4, 4), 'operator .1, 4, 4. must be one matrix .* = .2, 4, 4.'),
+    (torch.ones(2, 3, 4, 5), torch.ones(2, 5, 5), 'operator .2, 5, 5. must be')],
+    ids=('axes', 'int', 'clips', 'frames'))
+def test_shapes_that_do_not_belong_together_are_named_alike_by_all_ways(computed_by, call, x, operator, message):
+    with torch.no_grad(), pytest.raises(ValueError, match=message):
+        call(x, operator)
