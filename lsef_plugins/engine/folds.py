@@ -12,6 +12,7 @@ import json
 import math
 import os
 import os.path as osp
+import re
 import statistics
 import subprocess
 import sys
@@ -178,9 +179,13 @@ def chosen_checkpoint(folder: str) -> str:
     """The best checkpoint where the config keeps one (``save_best``), else the last.
 
     Raises:
-        RunError: there is none.
+        RunError: there is none, or there are best ones of several metrics.
     """
     best = sorted(glob.glob(osp.join(glob.escape(folder), 'best_*.pth')), key=osp.getmtime)
+    metrics = {re.sub(r'_(epoch|iter)_\d+\.pth$', '', osp.basename(path)) for path in best}
+    if len(metrics) > 1:
+        raise RunError(f'{folder} holds best checkpoints of several metrics ({", ".join(sorted(metrics))}), and the '
+                       'test is of one. Name one metric in default_hooks.checkpoint.save_best.')
     last = best[-1] if best else newest_checkpoint(folder)
     if last is None:
         raise RunError(f'The training in {folder} left no checkpoint: default_hooks.checkpoint writes none.')

@@ -33,7 +33,8 @@ def _low_rank_sparse_backward(to_y: Any, to_l: Any, to_s: Any, to_r: Any, to_sum
 
 @when_loaded
 def _register() -> None:
-    from torch.utils.flop_counter import register_flop_formula
+    from torch.utils.flop_counter import flop_registry, register_flop_formula
     for operator, formula in ((torch.ops.lsef.gram, _gram), (torch.ops.lsef.low_rank_sparse, _one),
                               (torch.ops.lsef.low_rank_sparse_backward, _low_rank_sparse_backward)):
-        register_flop_formula(operator)(formula)
+        if operator not in flop_registry:       # a reload of the package finds those of the first import
+            register_flop_formula(operator)(formula)

@@ -95,7 +95,8 @@ def _load(path: Path) -> str:
 
 def _told(problem: str) -> str:
     reason = f'{problem}; build it again with: {builder.COMMAND}'
-    warnings.warn(f'lsef_plugins computes in plain PyTorch: {reason}', stacklevel=5)
+    if os.environ.get('RANK', '0') == '0':
+        warnings.warn(f'lsef_plugins computes in plain PyTorch: {reason}', stacklevel=5)
     return reason
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lsef_plugins  # noqa: F401  (first: it repairs the host before anything of it is imported)
-from lsef_plugins.engine.folds import Folds, Run, RunError, table_of
+from lsef_plugins.engine.folds import Folds, Run, RunError, chosen_checkpoint, table_of
 from lsef_plugins.engine.launch import LaunchError, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,6 +135,15 @@ def test_the_best_checkpoint_is_tested_where_there_is_one(place, monkeypatch):
     list(folds_of(place, ('stock', ), folds=(2, )).results())
     assert [line.split()[2] for line in calls(place) if line.startswith('test')] == [
         'epoch_1.pth', 'best_acc_uar_epoch_1.pth']
+
+
+def test_best_checkpoints_of_several_metrics_are_no_choice_of_ours(tmp_path):
+    for name in ('best_acc_uar_epoch_3', 'best_acc_uar_epoch_5', 'best_acc_war_epoch_4'):
+        (tmp_path / f'{name}.pth').touch()
+    with pytest.raises(RunError, match=r'best checkpoints of several metrics \(best_acc_uar, best_acc_war\)'):
+        chosen_checkpoint(str(tmp_path))
+    (tmp_path / 'best_acc_war_epoch_4.pth').unlink()
+    assert Path(chosen_checkpoint(str(tmp_path))).name.startswith('best_acc_uar')
 
 
 def test_results_of_other_settings_are_never_taken_for_these(place):

@@ -2,6 +2,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 
 from lsef_plugins.evaluation.functional.pairs import STUDENT, paired_difference
@@ -18,8 +19,9 @@ def test_the_interval_holds_the_true_difference_19_times_of_20():
 
 
 def test_what_both_share_cancels():
-    found = paired_difference([1.0, 50.0, 90.0], [2.0, 51.0, 91.0])
-    assert found == (1.0, 0.0, 0.0)
+    for kind in (list, np.array):
+        found = paired_difference(kind([1.0, 50.0, 90.0]), kind([2.0, 51.0, 91.0]))
+        assert found == (1.0, 0.0, 0.0)
     assert paired_difference([3.0], [1.0]).mean == -2 and math.isnan(paired_difference([3.0], [1.0]).half)
 
 

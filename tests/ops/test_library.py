@@ -64,6 +64,19 @@ def test_a_library_that_does_not_fit_is_told_of_and_never_called(tmp_path, conte
     assert problem in done.stderr and build.COMMAND in done.stderr and done.stderr.count('UserWarning') == 1
 
 
+def test_of_many_processes_one_tells(tmp_path):
+    (tmp_path / 'lsef_ops.so').write_bytes(b'no library')
+    told = [run(TELL, LSEF_OPS_LIBRARY=str(tmp_path / 'lsef_ops.so'), RANK=rank).stderr for rank in '01']
+    assert told[0].count('UserWarning') == 1 and told[1] == ''
+
+
+def test_the_package_can_be_imported_anew(library):
+    again = 'import sys, lsef_plugins.ops; [sys.modules.pop(k) for k in list(sys.modules) if "lsef_plugins" in k]; '
+    done = run(again + TELL + '; import torch; print(ops.gram(torch.ones(1, 1, 2, 3)).sum().item())',
+               LSEF_OPS_LIBRARY=library['library'], LSEF_OPS='required')
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == '12.0', done.stderr
+
+
 def test_loading_twice_changes_nothing(library):
     assert ops.load() == ops.load(library['library']) == ops.status()
 

@@ -26,7 +26,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Paired
     Raises:
         ValueError: there are no runs, or not equally many.
     """
-    if len(first) != len(second) or not first:
+    if len(first) != len(second) or len(first) == 0:
         raise ValueError(f'Paired runs are as many of the one as of the other and at least one, got {len(first)} and '
                          f'{len(second)}.')
     differences = [b - a for a, b in zip(first, second)]
