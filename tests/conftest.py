@@ -11,6 +11,8 @@
     ``cfg.dump(path)`` gives a file for the command lines.
 ``compiled``
     The operators have their compiled bodies, built here if need be.
+``two_processes``
+    ``two_processes(worker, *arguments)`` runs a script as both ranks of a job and gives what each prints after RESULT.
 ``computed_by``
     Both ways in turn: ``reference`` and ``compiled``.
 
@@ -165,3 +167,34 @@ def computed_by(request):
         request.getfixturevalue('library')
     with ops.backend(request.param):
         yield request.param
+
+
+@pytest.fixture
+def two_processes(tmp_path):
+    """``run(worker, *arguments)``: the source of a script that joins a process group by its environment and prints
+    ``RESULT`` and JSON. Returns what rank 0 and rank 1 printed."""
+    import json
+    import socket
+    import subprocess
+    import sys
+
+    def run(worker, *arguments):
+        with socket.socket() as probe:
+            probe.bind(('127.0.0.1', 0))
+            port = probe.getsockname()[1]
+        script = tmp_path / 'worker.py'
+        script.write_text(worker)
+        jobs = [subprocess.Popen(
+            [sys.executable, str(script), *map(str, arguments)], cwd=tmp_path, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+            env=dict(os.environ, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
+                     MASTER_PORT=str(port), OMP_NUM_THREADS='1')) for rank in range(2)]
+        found = []
+        for job in jobs:
+            out, err = job.communicate(timeout=120)
+            assert job.returncode == 0, err
+            line = next(line for line in out.splitlines() if line.startswith('RESULT'))
+            found.append(json.loads(line[len('RESULT'):]))
+        return found
+
+    return run

@@ -1,9 +1,4 @@
 """Epochs in chosen proportions: exact counts, every clip of a rare class, the same for all processes and on resume."""
-import json
-import os
-import socket
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -146,23 +141,8 @@ dist.destroy_process_group()
 '''
 
 
-def test_two_processes_agree_without_a_seed(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    script = tmp_path / 'worker.py'
-    script.write_text(WORKER)
-    jobs = [subprocess.Popen(
-        [sys.executable, str(script), str(Path(__file__).resolve())], cwd=tmp_path, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-        env=dict(os.environ, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
-                 MASTER_PORT=str(port), OMP_NUM_THREADS='1')) for rank in range(2)]
-    found = {}
-    for job in jobs:
-        out, err = job.communicate(timeout=120)
-        assert job.returncode == 0, err
-        rank, *rest = json.loads(next(line for line in out.splitlines() if line.startswith('RESULT'))[len('RESULT'):])
-        found[rank] = rest
+def test_two_processes_agree_without_a_seed(two_processes):
+    found = {rank: rest for rank, *rest in two_processes(WORKER, Path(__file__).resolve())}
     assert found[0][0] == found[1][0] and found[0][2] == found[1][2]
     assert [index for pair in zip(found[0][1], found[1][1]) for index in pair] == found[0][2]
 

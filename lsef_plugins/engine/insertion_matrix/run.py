@@ -26,6 +26,7 @@ from lsef_plugins.models import SitedNeck
 from lsef_plugins.registry import MODELS
 from lsef_plugins.visualization.writing import write_whole
 
+from ..sources import hash_of_sources
 from .catalogue import Entry, MatrixError
 from .examine import CHECKING, FAILED, PASSED, examine
 
@@ -61,13 +62,7 @@ def versions() -> Dict[str, str]:
 
 def source_hash(root: Optional[Path] = None) -> str:
     """A hash of the sources that a recognizer with one of our necks executes."""
-    root = Path(__file__).resolve().parents[2] if root is None else root
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(path for folder in SOURCES for path in (root / folder).rglob('*.py')):
-        if path.parent.name == 'insertion_matrix' and path.name in WITHOUT_EFFECT:
-            continue
-        digest.update(path.relative_to(root).as_posix().encode() + b'\0' + path.read_bytes())
-    return digest.hexdigest()
+    return hash_of_sources(SOURCES, 'insertion_matrix', WITHOUT_EFFECT, root)
 
 
 def key_of(entry: Entry, neck: str, rests_on: Any) -> str:

@@ -6,7 +6,6 @@ both of persons that are not in ``train``.
 from __future__ import annotations
 
 import functools
-import os
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -18,6 +17,7 @@ from torch.utils.data import Dataset
 from lsef_plugins.datasets.synthetic import CLASSES, draw_clip
 from lsef_plugins.datasets.synthetic.presets import GENERATOR
 from lsef_plugins.registry import DATASETS
+from lsef_plugins.visualization.writing import whole_file
 
 #: name -> (split of the generator, first clip, number of clips)
 SPLITS = {'train': ('train', 0, 1008), 'tune': ('val', 0, 252), 'test': ('val', 252, 504)}
@@ -43,10 +43,8 @@ def prepare(folder: Union[str, Path], preset: str, split: str) -> Path:
     path = Path(folder) / f'{preset}_{split}_{count}_g{GENERATOR}.npz'
     if not path.is_file():
         frames, labels = draw(preset, source, first, count)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f'.{path.stem}.{os.getpid()}.tmp.npz')
-        np.savez(unfinished, frames=frames, labels=labels)
-        os.replace(unfinished, path)
+        with whole_file(path) as unfinished:
+            np.savez(unfinished, frames=frames, labels=labels)
     return path
 
 

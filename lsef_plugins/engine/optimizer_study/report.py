@@ -12,6 +12,8 @@ import math
 import statistics
 from typing import Any
 
+from lsef_plugins.evaluation.functional.pairs import paired_difference
+
 WINDOW = 400    # clips
 Results = dict[tuple[str, str], list[dict[str, Any]]]
 
@@ -73,9 +75,9 @@ def spread(values: list[float], digits: int = 1, sign: str = '') -> str:
 
 def difference(ours: list[float], theirs: list[float], digits: int = 1) -> str:
     """Paired by seed: mean and standard error."""
-    apart = [a - b for a, b in zip(ours, theirs)]
-    error = f' ± {statistics.stdev(apart) / len(apart) ** 0.5:.{digits}f}' if len(apart) > 1 else ''
-    return f'{statistics.fmean(apart):+.{digits}f}{error}'
+    found = paired_difference(theirs, ours)
+    error = f' ± {found.deviation / len(ours) ** 0.5:.{digits}f}' if len(ours) > 1 else ''
+    return f'{found.mean:+.{digits}f}{error}'
 
 
 def cell_table(results: Results, cell: str, arms: list[str], batch: int, rates: dict[tuple[str, str], float],

@@ -16,6 +16,7 @@ from typing import Any, Callable, Optional
 
 from lsef_plugins.visualization.writing import write_whole
 
+from ..sources import hash_of_sources
 from . import clips, start
 from .design import SEEDS, TUNING_SEEDS, Arm, Cell, Run, final_runs, tuning_runs
 from .train import MODEL, train
@@ -25,12 +26,7 @@ WITHOUT_EFFECT = ('run.py', 'report.py', 'design.py')   # what design.py says of
 
 
 def source_hash() -> str:
-    root = Path(__file__).resolve().parents[2]
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(path for folder in SOURCES for path in (root / folder).rglob('*.py')):
-        if not (path.parent.name == 'optimizer_study' and path.name in WITHOUT_EFFECT):
-            digest.update(path.relative_to(root).as_posix().encode() + b'\0' + path.read_bytes())
-    return digest.hexdigest()
+    return hash_of_sources(SOURCES, 'optimizer_study', WITHOUT_EFFECT)
 
 
 def key_of(run: Run, steps: int, sources: str) -> str:

@@ -7,7 +7,6 @@ run sees as emotions: it regresses the strength of each action in each frame.
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Union
 
@@ -18,6 +17,7 @@ from torch import nn
 
 from lsef_plugins.datasets.synthetic import draw_clip
 from lsef_plugins.datasets.synthetic.presets import GENERATOR
+from lsef_plugins.visualization.writing import whole_file
 
 from .clips import EVERY, FRAMES, small
 
@@ -29,11 +29,9 @@ def prepare_start(folder: Union[str, Path], backbone: dict) -> Path:
     path = Path(folder) / f'start_{CLIPS}_{STEPS}_g{GENERATOR}.pth'
     if not path.is_file():
         frames, actions = draw_actions()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f'.{path.stem}.{os.getpid()}.tmp.pth')
         state = learned(backbone, frames, actions)
-        torch.save(dict(state_dict={f'backbone.{key}': value for key, value in state.items()}), unfinished)
-        os.replace(unfinished, path)
+        with whole_file(path) as unfinished:
+            torch.save(dict(state_dict={f'backbone.{key}': value for key, value in state.items()}), unfinished)
     return path
 
 

@@ -1,7 +1,4 @@
 """The registered metric: as the host hands samples over, by head, over processes."""
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -162,26 +159,9 @@ dist.destroy_process_group()
 '''
 
 
-def test_two_processes_count_every_sample_once(tmp_path):
-    import json
-    import socket
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    script = tmp_path / 'worker.py'
-    script.write_text(WORKER)
-    jobs = []
-    for rank in range(2):
-        env = dict(os.environ, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
-                   MASTER_PORT=str(port), OMP_NUM_THREADS='1')
-        jobs.append(subprocess.Popen([sys.executable, str(script), str(Path(__file__).resolve())], env=env,
-                                     cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+def test_two_processes_count_every_sample_once(two_processes):
     results = {}
-    for job in jobs:
-        out, err = job.communicate(timeout=120)
-        assert job.returncode == 0, err
-        line = next(line for line in out.splitlines() if line.startswith('RESULT'))
-        rank, result, counted = json.loads(line[len('RESULT'):])
+    for rank, result, counted in two_processes(WORKER, Path(__file__).resolve()):
         results[rank] = result
         assert counted == (N if rank == 0 else 0)
     alone, _ = evaluate(samples(), per_class=True)

@@ -1,10 +1,5 @@
 """ValenceArousalMetric: what is pooled is what its name says, over batches, processes, videos and overlapping clips."""
 import csv
-import json
-import os
-import socket
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -219,24 +214,8 @@ dist.destroy_process_group()
 '''
 
 
-def test_two_processes_count_every_sample_once(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    script = tmp_path / 'worker.py'
-    script.write_text(WORKER)
-    jobs = []
-    for rank in range(2):
-        env = dict(os.environ, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
-                   MASTER_PORT=str(port), OMP_NUM_THREADS='1')
-        jobs.append(subprocess.Popen([sys.executable, str(script), str(Path(__file__).resolve())], env=env,
-                                     cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-    results = {}
-    for job in jobs:
-        out, err = job.communicate(timeout=120)
-        assert job.returncode == 0, err
-        rank, result = json.loads(next(line for line in out.splitlines() if line.startswith('RESULT'))[len('RESULT'):])
-        results[rank] = result
+def test_two_processes_count_every_sample_once(two_processes):
+    results = dict(two_processes(WORKER, Path(__file__).resolve()))
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         alone, _ = evaluate(samples(frames=3), overlaps='keep', bootstrap=100)
