@@ -105,7 +105,7 @@ class RankAwareGradients:
             return False
         treated = [[i for i, peak in zip(members, sizes) if peak >= SMALLEST]
                    for members, sizes in zip(present, peaks)]
-        shared = self._shared_size(treated)
+        shared = self._shared_size(treated, max([peak for sizes in peaks for peak in sizes], default=0.0))
         for stack, members in zip(self.stacks, treated):
             if members:
                 with torch.autocast(stack.device.type, enabled=False):
@@ -128,17 +128,19 @@ class RankAwareGradients:
         values = iter(flat)
         return [[next(values) for _ in members] for members in present]
 
-    def _shared_size(self, treated: List[List[int]]) -> Optional[Tensor]:
-        """Root mean square of the gradients that share one, all together: ``()``; None where none does."""
+    def _shared_size(self, treated: List[List[int]], peak: float) -> Optional[Tensor]:
+        """Root mean square of the gradients that share one, all together: ``()``; None where none does.
+
+        ``peak`` is at least the largest magnitude in them; measured in it no square overflows or vanishes.
+        """
         gradients: List[Any] = [stack.parameters[i].grad for stack, members in zip(self.stacks, treated)
                                 if stack.damping.size == SHARED for i in members]
         if not gradients:
             return None
-        total = sum(gradient.numel() for gradient in gradients)
-        # each a share of the mean square, so that no square of a norm overflows
-        parts = [(torch.linalg.vector_norm(g, dtype=torch.promote_types(g.dtype, torch.float32))
-                  / math.sqrt(total)).square().to(gradients[0].device) for g in gradients]
-        return torch.stack(parts).sum().sqrt()
+        unit = peak * math.sqrt(sum(gradient.numel() for gradient in gradients))
+        parts = [(torch.linalg.vector_norm(g, dtype=torch.promote_types(g.dtype, torch.float32)) / unit).square()
+                 for g in gradients]
+        return torch.stack([part.to(parts[0].device) for part in parts]).sum().sqrt() * peak
 
     # ---- what is logged ----------------------------------------------------------------------------------------
     def readings(self) -> Dict[str, float]:

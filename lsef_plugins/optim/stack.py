@@ -6,9 +6,10 @@ r"""Matrices of one shape and one role, treated together: their gradients in, da
 
 with :math:`Z = (XX^\top + \tau^2 I)^{-1/2}` of :math:`X = S/\|S\|`, computed anew every few steps
 (:class:`Schedule`). With a ``size`` :math:`\rho` the norm of :math:`G'` is :math:`\rho\sqrt{rc}` instead of
-:math:`\|G\|`; ``'shared'`` takes for :math:`\rho` the root mean square of all such gradients together. The share of the
-gradient's energy that lasts is :math:`\|M\|^2` over the average of :math:`\|G\|^2`: 1 for a gradient that never changes,
-:math:`(1 - \beta)/(1 + \beta)` for pure noise.
+:math:`\|G\|`; ``'shared'`` takes for :math:`\rho` the root mean square of all such gradients together.
+
+The share of the gradient's energy that lasts is :math:`\|M\|^2` over the average of :math:`\|G\|^2`: 1 for a gradient
+that never changes, :math:`(1 - \beta)/(1 + \beta)` for pure noise.
 
 Axes: ``n`` parameters, ``g`` matrices of each (groups), ``r`` rows, ``c`` columns, ``m`` the smaller of the two.
 """

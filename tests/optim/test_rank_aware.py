@@ -131,6 +131,39 @@ def test_with_a_size_every_matrix_moves_alike_and_in_the_same_direction():
     assert not Damping(target_rank=None, size=0.1).does_nothing
 
 
+def test_a_shared_size_keeps_the_common_norm_and_every_matrix_moves_alike():
+    matrices = {**parameters(2), **{f'q{i}': p for i, p in enumerate(parameters(2, (7, 2)).values())}}
+    given, aside = matrices.copy(), nn.Parameter(torch.zeros(3, 3, dtype=torch.float64))
+    rao = RankAwareGradients({**matrices, 'aside': aside}, schedule=EVERY_STEP, roles={'aside': 'stable'}, damping=dict(
+        default=Damping(smoothing=0.5, size='shared'), stable=Damping(target_rank=None, smoothing=0.5)))
+    for seed in range(3):
+        give(given, seed)
+        matrices['p1'].grad.mul_(1e-6)
+        matrices['q0'].grad = None              # it takes no part in this step
+        matrices['q1'].grad.mul_(1e3)
+        aside.grad = torch.full_like(aside, 1e9)        # a role that does not share
+        before = torch.cat([p.grad.flatten() for p in matrices.values() if p.grad is not None])
+        rao.step()
+        after = [p.grad.flatten() for p in matrices.values() if p.grad is not None]
+        assert torch.cat(after).norm().item() == pytest.approx(before.norm().item())
+        for g in after:
+            assert g.square().mean().sqrt().item() == pytest.approx(before.square().mean().sqrt().item())
+        assert aside.grad.norm().item() == pytest.approx(3e9)
+
+
+def test_a_shared_size_of_huge_and_of_half_precision_gradients_is_finite():
+    for dtype, value in ((torch.float32, 9e14), (torch.bfloat16, 9e14), (torch.float32, 1e-17)):
+        matrices = parameters(3, (64, 65), dtype)
+        rao = RankAwareGradients(matrices, Damping(size='shared'))
+        give(matrices, 0)
+        for p in matrices.values():
+            p.grad.mul_(value / p.grad.abs().max())
+        before = torch.cat([p.grad.flatten() for p in matrices.values()]).double().norm()
+        assert rao.step()
+        after = torch.cat([p.grad.flatten() for p in matrices.values()]).double().norm()
+        assert (after / before).item() == pytest.approx(1, abs=1e-2 if dtype == torch.bfloat16 else 1e-5)
+
+
 # ---- stacks -------------------------------------------------------------------------------------------------------
 def test_a_matrix_does_not_care_who_is_stacked_with_it():
     together, alone = parameters(4), parameters(4)
@@ -327,7 +360,7 @@ def test_it_works_before_any_optimizer_and_lets_go(kind):
     (dict(target_rank=0.0), r'in \(0, 1\], got 0.0'), (dict(target_rank=1.5), r'in \(0, 1\], got 1.5'),
     (dict(target_rank=True), 'got True'), (dict(target_rank=float('nan')), 'got nan'),
     (dict(kappa=0.5), 'both set the noise floor'), (dict(target_rank=None, kappa=-1), 'a positive number'),
-    (dict(size=0.0), 'a positive number, or None to keep'),
+    (dict(size=0.0), 'a positive number, or None to keep'), (dict(size='equal'), "or 'shared' to keep .* got 'equal'"),
     (dict(smoothing=1.2), r'in \[0, 1\], got 1.2'), (dict(decay=1.0), r'in \[0, 1\), got 1.0')])
 def test_settings_that_cannot_be(options, told):
     with pytest.raises(ValueError, match=told):
