@@ -26,7 +26,7 @@ class Damping:
     kappa: Optional[float] = None
     smoothing: float = 0.0
     decay: float = 0.9
-    size: Union[float, str, None] = None
+    size: Union[float, str, None] = SHARED
 
     def __post_init__(self) -> None:
         if self.target_rank is not None and not (_is_number(self.target_rank) and 0 < self.target_rank <= 1):
