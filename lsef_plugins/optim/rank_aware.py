@@ -27,7 +27,7 @@ DEFAULT_ROLE = 'default'
 
 
 class RankAwareGradients:
-    """RAO: damps the spectra of matrix-shaped gradients and keeps their norms.
+    """RAO: damps the spectra of matrix-shaped gradients and gives them equal shares of their common norm.
 
     Args:
         matrices: the matrices to treat by name; parameters count as one matrix.
