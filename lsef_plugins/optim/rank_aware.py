@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .matrices import Matrix
-from .settings import Damping, Schedule
+from .settings import SHARED, Damping, Schedule
 from .stack import STACK_ELEMENTS, MatrixStack
 
 #: Peaks of gradients whose squares are safe in float32; smaller ones count as zero, larger ones as not finite.
@@ -27,7 +27,7 @@ DEFAULT_ROLE = 'default'
 
 
 class RankAwareGradients:
-    """RAO: damps the spectra of matrix-shaped gradients and keeps their norms.
+    """RAO: damps the spectra of matrix-shaped gradients and gives them equal shares of their common norm.
 
     Args:
         matrices: the matrices to treat by name; parameters count as one matrix.
@@ -103,11 +103,13 @@ class RankAwareGradients:
         peaks = self._peaks(present)
         if not all(peak <= LARGEST for peaks_of_stack in peaks for peak in peaks_of_stack):     # NaN is not <= either
             return False
-        for stack, members, sizes in zip(self.stacks, present, peaks):
-            treated = [i for i, peak in zip(members, sizes) if peak >= SMALLEST]
-            if treated:
+        treated = [[i for i, peak in zip(members, sizes) if peak >= SMALLEST]
+                   for members, sizes in zip(present, peaks)]
+        shared = self._shared_size(treated, max([peak for sizes in peaks for peak in sizes], default=0.0))
+        for stack, members in zip(self.stacks, treated):
+            if members:
                 with torch.autocast(stack.device.type, enabled=False):
-                    stack.rewrite(treated)
+                    stack.rewrite(members, None if shared is None else shared.to(stack.device))
         self.steps += 1
         return True
 
@@ -125,6 +127,20 @@ class RankAwareGradients:
                 flat[index] = peak
         values = iter(flat)
         return [[next(values) for _ in members] for members in present]
+
+    def _shared_size(self, treated: List[List[int]], peak: float) -> Optional[Tensor]:
+        """Root mean square of the gradients that share one, all together: ``()``; None where none does.
+
+        ``peak`` is at least the largest magnitude in them; measured in it no square overflows or vanishes.
+        """
+        gradients: List[Any] = [stack.parameters[i].grad for stack, members in zip(self.stacks, treated)
+                                if stack.damping.size == SHARED for i in members]
+        if not gradients:
+            return None
+        unit = peak * math.sqrt(sum(gradient.numel() for gradient in gradients))
+        parts = [(torch.linalg.vector_norm(g, dtype=torch.promote_types(g.dtype, torch.float32)) / unit).square()
+                 for g in gradients]
+        return torch.stack([part.to(parts[0].device) for part in parts]).sum().sqrt() * peak
 
     # ---- what is logged ----------------------------------------------------------------------------------------
     def readings(self) -> Dict[str, float]:

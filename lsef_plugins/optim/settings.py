@@ -1,11 +1,13 @@
 """What RAO does to the matrices of one role, checked at construction."""
 import dataclasses
 import math
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Union
 
 #: Storage of the averaged gradient: half the memory; a step moves the average by 1 - decay, far above its rounding.
 AVERAGE_DTYPES = ('bfloat16', 'float32')
 SOLVERS = ('auto', 'eigenvectors', 'products')
+#: ``size`` that spreads the norm of all gradients evenly over their elements.
+SHARED = 'shared'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,19 +19,20 @@ class Damping:
         kappa: fixed floor in root mean eigenvalues; None with ``target_rank`` None: no damping.
         smoothing: share of the averaged gradient in what is damped, from 0 (none, and no memory for it) to 1.
         decay: of the running average, in [0, 1); 0.9 averages about ten steps.
-        size: root mean square that every rewritten gradient gets; None: it keeps the norm it had.
+        size: root mean square that every rewritten gradient gets. ``'shared'``: one for all such matrices, in each step
+            that at which their gradients together keep their norm. None: each keeps the norm it had.
     """
     target_rank: Optional[float] = 0.5
     kappa: Optional[float] = None
     smoothing: float = 0.0
     decay: float = 0.9
-    size: Optional[float] = None
+    size: Union[float, str, None] = SHARED
 
     def __post_init__(self) -> None:
         if self.target_rank is not None and not (_is_number(self.target_rank) and 0 < self.target_rank <= 1):
             raise ValueError(f'target_rank is the share of directions above the noise floor, in (0, 1], got '
                              f'{self.target_rank!r}. 0.5 is the default; None with kappa=... fixes the floor instead.')
-        if self.kappa is not None and not (_is_number(self.kappa) and 0 < self.kappa < math.inf):
+        if not (self.kappa is None or _is_positive(self.kappa)):
             raise ValueError(f'kappa is the noise floor in root mean eigenvalues, a positive number or None, got '
                              f'{self.kappa!r}.')
         if self.target_rank is not None and self.kappa is not None:
@@ -39,9 +42,9 @@ class Damping:
             raise ValueError(f'smoothing is the share of the averaged gradient, in [0, 1], got {self.smoothing!r}.')
         if not (_is_number(self.decay) and 0 <= self.decay < 1):
             raise ValueError(f'decay is that of a running average, in [0, 1), got {self.decay!r}.')
-        if self.size is not None and not (_is_number(self.size) and 0 < self.size < math.inf):
+        if not (self.size in (None, SHARED) or _is_positive(self.size)):
             raise ValueError(f'size is the root mean square of the rewritten gradients, a positive number, or None to '
-                             f'keep their norms, got {self.size!r}.')
+                             f"keep their norms, or '{SHARED}' to keep their common norm, got {self.size!r}.")
 
     @property
     def damps(self) -> bool:
@@ -98,3 +101,7 @@ class Schedule:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and 0 < value < math.inf

@@ -6,20 +6,22 @@ r"""Matrices of one shape and one role, treated together: their gradients in, da
 
 with :math:`Z = (XX^\top + \tau^2 I)^{-1/2}` of :math:`X = S/\|S\|`, computed anew every few steps
 (:class:`Schedule`). With a ``size`` :math:`\rho` the norm of :math:`G'` is :math:`\rho\sqrt{rc}` instead of
-:math:`\|G\|`. The share of the gradient's energy that lasts is :math:`\|M\|^2` over the average of :math:`\|G\|^2`: 1
-for a gradient that never changes, :math:`(1 - \beta)/(1 + \beta)` for pure noise.
+:math:`\|G\|`; ``'shared'`` takes for :math:`\rho` the root mean square of all such gradients together.
+
+The share of the gradient's energy that lasts is :math:`\|M\|^2` over the average of :math:`\|G\|^2`: 1 for a gradient
+that never changes, :math:`(1 - \beta)/(1 + \beta)` for pure noise.
 
 Axes: ``n`` parameters, ``g`` matrices of each (groups), ``r`` rows, ``c`` columns, ``m`` the smaller of the two.
 """
 import math
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 import torch
 from torch import Tensor
 
 from ..functional.rank import participation_ratio
 from .matrices import Matrix
-from .settings import Damping, Schedule
+from .settings import SHARED, Damping, Schedule
 from .spectral import (
     Root,
     apply_root,
@@ -69,20 +71,24 @@ class MatrixStack:
         return state
 
     # ---- one step ----------------------------------------------------------------------------------------------
-    def rewrite(self, members: Sequence[int]) -> None:
-        """Rewrites the gradients of these members in place; their state moves on by one update."""
+    def rewrite(self, members: Sequence[int], shared: Optional[Tensor] = None) -> None:
+        """Rewrites the gradients of these members in place; their state moves on by one update.
+
+        ``shared`` is the root mean square of a ``size`` of that name.
+        """
+        size = shared if self.damping.size == SHARED else self.damping.size
         by_age: Dict[int, List[int]] = {}
         for i in members:
             by_age.setdefault(self.ages[i], []).append(i)
         for age, rows in by_age.items():
-            self._rewrite(rows, age)
+            self._rewrite(rows, age, size)
 
-    def _rewrite(self, rows: List[int], age: int) -> None:
+    def _rewrite(self, rows: List[int], age: int, size: Any) -> None:
         everyone = len(rows) == len(self.names)
         state = self.state if everyone else {key: value[rows] for key, value in self.state.items()}
         gradients = [self.parameters[i].grad for i in rows]
         x = torch.stack([g.reshape(self.shape) for g in gradients if g is not None]).to(self.dtype)
-        result = self._damped(x, state, age)
+        result = self._damped(x, state, age, size)
         for gradient, new in zip(gradients, result):
             gradient.copy_(new.view(gradient.shape))  # type: ignore[union-attr]
         for i in rows:
@@ -91,16 +97,16 @@ class MatrixStack:
             for key, value in state.items():
                 self.state[key][rows] = value
 
-    def _damped(self, x: Tensor, state: Dict[str, Tensor], age: int) -> Tensor:
-        size = norm_of(x)
-        smooth = self._smoothed(x, size, state, age)
+    def _damped(self, x: Tensor, state: Dict[str, Tensor], age: int, size: Union[float, Tensor, None]) -> Tensor:
+        norm = norm_of(x)
+        smooth = self._smoothed(x, norm, state, age)
         if self.damping.damps:
             if self.schedule.due(age):
                 self._refresh(over(smooth, norm_of(smooth)), state, age)
             smooth = apply_root(state['root'], smooth)
-        if self.damping.size is not None:
-            size = torch.full_like(size, self.damping.size * math.sqrt(x.shape[-2] * x.shape[-1]))
-        return smooth.mul_(over(size, norm_of(smooth)))     # x is a copy of the gradients already
+        if size is not None:
+            norm = torch.ones_like(norm) * (size * math.sqrt(x.shape[-2] * x.shape[-1]))
+        return smooth.mul_(over(norm, norm_of(smooth)))     # x is a copy of the gradients already
 
     def _smoothed(self, x: Tensor, size: Tensor, state: Dict[str, Tensor], age: int) -> Tensor:
         share = self.damping.smoothing

@@ -49,7 +49,7 @@ def same(a, b):
 @pytest.mark.parametrize('options', [dict(target_rank=0.6), dict(target_rank=None, kappa=0.7)], ids=str)
 def test_a_step_is_the_formula(options):
     matrices = parameters()
-    rao = RankAwareGradients(matrices, Damping(**options), schedule=EVERY_STEP)
+    rao = RankAwareGradients(matrices, Damping(size=None, **options), schedule=EVERY_STEP)
     give(matrices, 0)
     raw = {name: p.grad.clone() for name, p in matrices.items()}
     assert rao.step() is True
@@ -78,7 +78,7 @@ def test_smoothing_is_an_average_of_the_gradients_without_bias():
 
 def test_the_root_is_kept_between_computations_and_the_norm_in_every_step():
     matrices = parameters(2)
-    rao = RankAwareGradients(matrices, schedule=Schedule(interval=3, warmup=2))
+    rao = RankAwareGradients(matrices, Damping(size=None), schedule=Schedule(interval=3, warmup=2))
     roots, norms = [], []
     for seed in range(9):
         give(matrices, seed)
@@ -131,11 +131,44 @@ def test_with_a_size_every_matrix_moves_alike_and_in_the_same_direction():
     assert not Damping(target_rank=None, size=0.1).does_nothing
 
 
+def test_a_shared_size_keeps_the_common_norm_and_every_matrix_moves_alike():
+    matrices = {**parameters(2), **{f'q{i}': p for i, p in enumerate(parameters(2, (7, 2)).values())}}
+    given, aside = matrices.copy(), nn.Parameter(torch.zeros(3, 3, dtype=torch.float64))
+    rao = RankAwareGradients({**matrices, 'aside': aside}, schedule=EVERY_STEP, roles={'aside': 'stable'}, damping=dict(
+        default=Damping(smoothing=0.5, size='shared'), stable=Damping(target_rank=None, smoothing=0.5, size=None)))
+    for seed in range(3):
+        give(given, seed)
+        matrices['p1'].grad.mul_(1e-6)
+        matrices['q0'].grad = None              # it takes no part in this step
+        matrices['q1'].grad.mul_(1e3)
+        aside.grad = torch.full_like(aside, 1e9)        # a role that does not share
+        before = torch.cat([p.grad.flatten() for p in matrices.values() if p.grad is not None])
+        rao.step()
+        after = [p.grad.flatten() for p in matrices.values() if p.grad is not None]
+        assert torch.cat(after).norm().item() == pytest.approx(before.norm().item())
+        for g in after:
+            assert g.square().mean().sqrt().item() == pytest.approx(before.square().mean().sqrt().item())
+        assert aside.grad.norm().item() == pytest.approx(3e9)
+
+
+def test_a_shared_size_of_huge_and_of_half_precision_gradients_is_finite():
+    for dtype, value in ((torch.float32, 9e14), (torch.bfloat16, 9e14), (torch.float32, 1e-17)):
+        matrices = parameters(3, (64, 65), dtype)
+        rao = RankAwareGradients(matrices, Damping(size='shared'))
+        give(matrices, 0)
+        for p in matrices.values():
+            p.grad.mul_(value / p.grad.abs().max())
+        before = torch.cat([p.grad.flatten() for p in matrices.values()]).double().norm()
+        assert rao.step()
+        after = torch.cat([p.grad.flatten() for p in matrices.values()]).double().norm()
+        assert (after / before).item() == pytest.approx(1, abs=1e-2 if dtype == torch.bfloat16 else 1e-5)
+
+
 # ---- stacks -------------------------------------------------------------------------------------------------------
 def test_a_matrix_does_not_care_who_is_stacked_with_it():
     together, alone = parameters(4), parameters(4)
-    alone_too = [RankAwareGradients({name: p}, Damping(smoothing=0.5)) for name, p in alone.items()]
-    rao = RankAwareGradients(together, Damping(smoothing=0.5))
+    alone_too = [RankAwareGradients({name: p}, Damping(smoothing=0.5, size=None)) for name, p in alone.items()]
+    rao = RankAwareGradients(together, Damping(smoothing=0.5, size=None))
     assert len(rao.stacks) == 1 and len(rao) == 4
     for seed in range(25):
         give(together, seed)
@@ -159,7 +192,7 @@ def test_groups_of_a_convolution_are_matrices_of_their_own():
     whole = nn.Conv2d(8, 12, 3, groups=4, bias=False).double()
     matrices = hidden_matrices(whole)
     assert matrices['weight'].shape == (4, 3, 18)
-    rao = RankAwareGradients(matrices, schedule=EVERY_STEP)
+    rao = RankAwareGradients(matrices, Damping(size=None), schedule=EVERY_STEP)
     whole.weight.grad = torch.randn(whole.weight.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     raw = whole.weight.grad.clone()
     rao.step()
@@ -199,13 +232,14 @@ def test_a_step_that_is_not_finite_changes_nothing(poison):
 
 def test_without_a_gradient_nothing_happens_to_a_matrix():
     """Absent in odd steps, it ends as if there had been only the even ones; its neighbours do not notice."""
+    damping = Damping(smoothing=0.5, size=None)
     absent, present = parameters(), parameters()
-    rao = RankAwareGradients(absent, Damping(smoothing=0.5), schedule=Schedule(interval=2, warmup=1))
-    every = RankAwareGradients(present, Damping(smoothing=0.5), schedule=Schedule(interval=2, warmup=1))
+    rao = RankAwareGradients(absent, damping, schedule=Schedule(interval=2, warmup=1))
+    every = RankAwareGradients(present, damping, schedule=Schedule(interval=2, warmup=1))
     results = run(rao, absent, range(8), skip=lambda seed: ('p1', ) if seed % 2 else ())
     whole = run(every, present, range(8))
     few = parameters()
-    even = run(RankAwareGradients(few, Damping(smoothing=0.5), schedule=Schedule(interval=2, warmup=1)), few,
+    even = run(RankAwareGradients(few, damping, schedule=Schedule(interval=2, warmup=1)), few,
                range(0, 8, 2))
     for seed in range(8):
         assert torch.allclose(results[seed]['p0'], whole[seed]['p0'], atol=1e-12)
@@ -242,7 +276,7 @@ def test_what_is_hidden():
 
 def test_a_role_that_does_nothing_is_not_touched():
     matrices = parameters()
-    off = Damping(target_rank=None)
+    off = Damping(target_rank=None, size=None)
     rao = RankAwareGradients(matrices, dict(default=off, merge=Damping()), roles=dict(p2='merge'))
     assert rao.roles == ['merge'] and len(rao) == 1
     give(matrices, 0)
@@ -327,7 +361,7 @@ def test_it_works_before_any_optimizer_and_lets_go(kind):
     (dict(target_rank=0.0), r'in \(0, 1\], got 0.0'), (dict(target_rank=1.5), r'in \(0, 1\], got 1.5'),
     (dict(target_rank=True), 'got True'), (dict(target_rank=float('nan')), 'got nan'),
     (dict(kappa=0.5), 'both set the noise floor'), (dict(target_rank=None, kappa=-1), 'a positive number'),
-    (dict(size=0.0), 'a positive number, or None to keep'),
+    (dict(size=0.0), 'a positive number, or None to keep'), (dict(size='equal'), "or 'shared' to keep .* got 'equal'"),
     (dict(smoothing=1.2), r'in \[0, 1\], got 1.2'), (dict(decay=1.0), r'in \[0, 1\), got 1.0')])
 def test_settings_that_cannot_be(options, told):
     with pytest.raises(ValueError, match=told):

@@ -26,7 +26,8 @@ EMA = dict(target_rank=None, smoothing=0.9)
 KAPPA = dict(kappa=1.0)
 TARGET = dict(target_rank=0.5)
 SIZE = dict(target_rank=None, size=0.001)
-HIGH = dict(target_rank=0.9, smoothing=0.9, size=0.001)
+SHARED = dict(target_rank=None, size='shared')
+HIGH = dict(target_rank=0.9, size='shared', interval=5)
 SMOOTH_TARGET = dict(target_rank=0.5, smoothing=0.9)
 
 
@@ -47,10 +48,10 @@ class Arm:
 def _arms() -> Iterable[Arm]:
     for name, wrapper, rates in (('sgd', SGD, SGD_RATES), ('adamw', ADAMW, ADAM_RATES)):
         yield Arm(name, wrapper, rates)
-        for option, rao in (('ema', EMA), ('kappa', KAPPA), ('rank', TARGET), ('ema+rank', SMOOTH_TARGET)):
+        for option, rao in (('ema', EMA), ('kappa', KAPPA), ('rank', TARGET), ('ema+rank', SMOOTH_TARGET),
+                            ('shared', SHARED), ('rank+shared', dict(TARGET, size='shared')), ('high+shared', HIGH)):
             yield Arm(f'{name}+{option}', wrapper, rates, rao)
-    for option, rao in (('size', SIZE), ('rank+size', dict(TARGET, size=0.001)), ('high+size', HIGH),
-                        ('high+size+fresh', dict(HIGH, interval=1))):
+    for option, rao in (('size', SIZE), ('rank+size', dict(TARGET, size=0.001))):
         yield Arm(f'sgd+{option}', SGD, SGD_RATES, rao)
     yield Arm('muon', dict(constructor='MuonConstructor', optimizer=dict(type='MuonAndAdamW', weight_decay=0.02)),
               ADAM_RATES)

@@ -19,7 +19,7 @@ from torch.nn.modules.dropout import _DropoutNd
 import lsef_plugins  # noqa: F401
 
 CLIPS, STEPS = 4, 5
-CFG = dict(constructor='RAO', optimizer=dict(type='SGD', lr=0.01, momentum=0.9), clip_grad=dict(max_norm=2.0),
+CFG = dict(constructor='RAO', optimizer=dict(type='SGD', lr=0.002, momentum=0.9), clip_grad=dict(max_norm=2.0),
            rao=dict(smoothing=0.5, interval=2, warmup=1))
 
 

@@ -155,14 +155,14 @@ def test_each_role_has_settings_of_its_own(slowonly):
     assert (found['default'].target_rank, found['default'].smoothing) == (0.6, 0.4)
     assert (found['stable'].target_rank, found['stable'].kappa, found['stable'].smoothing) == (None, 2.0, 0.4)
     assert (found['transient'].smoothing, found['merge'].decay, found['merge'].size) == (0.0, 0.5, 0.01)
-    assert found['default'].size is None
+    assert found['default'].size == 'shared'
     schedule = wrapper.rao.schedule
     assert (schedule.interval, schedule.warmup) == (7, 3)
     assert (schedule.solver, schedule.average_dtype) == ('products', 'float32')
     assert wrapper.log_interval == 5 and wrapper.rao.stacks[0].state['average'].dtype == torch.float32
 
 
-@pytest.mark.parametrize('rao', [dict(enabled=False), dict(target_rank=None), dict(roles=dict.fromkeys(
+@pytest.mark.parametrize('rao', [dict(enabled=False), dict(target_rank=None, size=None), dict(roles=dict.fromkeys(
     ('stable', 'transient', 'merge', 'default'), False))], ids=str)
 def test_with_nothing_to_do_the_wrapper_is_the_stock_one(rao, slowonly):
     wrapper = build(slowonly, rao=rao)
