@@ -1,5 +1,6 @@
 from .class_counts_hook import ClassCountsHook
+from .decomposition_hook import DecompositionHook
 from .random_state_hook import RandomStateHook
 from .trained_on_hook import TrainedOnHook
 
-__all__ = ['ClassCountsHook', 'RandomStateHook', 'TrainedOnHook']
+__all__ = ['ClassCountsHook', 'DecompositionHook', 'RandomStateHook', 'TrainedOnHook']
