@@ -199,7 +199,8 @@ def test_a_place_that_is_not_reached_is_told(monkeypatch):
 
 @pytest.mark.parametrize('options, words', [
     (dict(interval=0), 'interval counts iterations between measurements, an integer >= 1, got 0'),
-    (dict(interval=True), 'interval counts'), (dict(phases='train'), "phases names any of train, val, test.*got 'train'"),
+    (dict(interval=True), 'interval counts'),
+    (dict(phases='train'), "phases names any of train, val, test.*got 'train'"),
     (dict(phases=('fit', )), 'phases names any of')])
 def test_wrong_options_are_told(options, words):
     with pytest.raises(ValueError, match=words):
