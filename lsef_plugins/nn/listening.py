@@ -24,11 +24,13 @@ CONTAINER = re.compile(r'(?:^|\.)(?:streams|poolings)\.(\d+)(?:\.separation)?$')
 
 class Heard(NamedTuple):
     """One decomposition: the features ``x`` ``(b, c, t, n)`` as SEM and DDM saw them (up to a power of two per clip),
-    and what each of the two made of them; None where that part is switched off. ``kappa``: DDM's, ``(1, c, 1, 1)``."""
+    and what each of the two made of them; None where that part is switched off. ``kappa``: DDM's, ``(1, c, 1, 1)``;
+    ``rank``: the largest the stable part may have, 0 without SEM."""
     x: Tensor
     stable: Optional[StablePart]
     transient: Optional[TransientPart]
     kappa: Optional[Tensor]
+    rank: int = 0
 
 
 class Listener:
@@ -67,6 +69,7 @@ class _Hooks:
 
     def __init__(self, name: str, lsef: LSEF, on_heard: Callable[[str, Heard], None]) -> None:
         self.name, self.ddm, self.on_heard = name, lsef.ddm, on_heard
+        self.rank = 0 if lsef.sem is None else lsef.sem.rank
         self.waiting: Optional[StablePart] = None
 
     def on_sem(self, module: nn.Module, args: Any, output: StablePart) -> None:
@@ -83,7 +86,7 @@ class _Hooks:
     def _tell(self, x: Tensor, stable: Optional[StablePart], transient: Optional[TransientPart]) -> None:
         with torch.autocast(x.device.type, enabled=False):
             kappa = None if self.ddm is None else self.ddm.kappa.detach()
-            self.on_heard(self.name, Heard(x.detach(), _detached(stable), _detached(transient), kappa))
+            self.on_heard(self.name, Heard(x.detach(), _detached(stable), _detached(transient), kappa, self.rank))
 
 
 def _detached(part: Any) -> Any:

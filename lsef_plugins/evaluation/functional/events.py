@@ -24,10 +24,6 @@ class Counts(NamedTuple):
     false: int
     missed: int
 
-    def plus(self, other: Counts) -> Counts:
-        """The counts of both."""
-        return Counts(*(a + b for a, b in zip(self, other)))
-
     @property
     def precision(self) -> float:
         """Share of what was found that had been planted."""
