@@ -38,8 +38,8 @@ class Listener:
 
     Args:
         model: any module.
-        on_heard: called with the name of the place and a :class:`Heard`, without gradients and without autocast, in the
-            middle of the forward pass: it must not write into what it is handed.
+        on_heard: called with the name of the place and a :class:`Heard`, in the middle of the forward pass, without
+            gradients and (LSEF sees to that) without autocast: it must not write into what it is handed.
     """
 
     def __init__(self, model: nn.Module, on_heard: Callable[[str, Heard], None]) -> None:
@@ -84,9 +84,8 @@ class _Hooks:
 
     @torch.no_grad()
     def _tell(self, x: Tensor, stable: Optional[StablePart], transient: Optional[TransientPart]) -> None:
-        with torch.autocast(x.device.type, enabled=False):
-            kappa = None if self.ddm is None else self.ddm.kappa.detach()
-            self.on_heard(self.name, Heard(x.detach(), _detached(stable), _detached(transient), kappa, self.rank))
+        kappa = None if self.ddm is None else self.ddm.kappa.detach()
+        self.on_heard(self.name, Heard(x.detach(), _detached(stable), _detached(transient), kappa, self.rank))
 
 
 def _detached(part: Any) -> Any:

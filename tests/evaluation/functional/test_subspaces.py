@@ -22,7 +22,7 @@ def test_a_planted_angle_is_found_at_both_ends_of_the_range(rng, angle):
     a = orthonormal(rng, T, 4)
     turned = np.cos(np.radians(angle)) * a[:, 0] + np.sin(np.radians(angle)) * a[:, 3]
     found = subspace_angles(a[:, :2], np.stack([a[:, 1], turned], 1))
-    np.testing.assert_allclose(found, [0, angle], rtol=1e-6, atol=3e-13)
+    np.testing.assert_allclose(found, [0, angle], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize('k, r', [(1, 1), (2, 2), (2, 3), (3, 5)])
