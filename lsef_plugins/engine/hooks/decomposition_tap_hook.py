@@ -95,6 +95,11 @@ class DecompositionTapHook(Hook):
         if module.training or not isinstance(output, (list, tuple)) or not output or \
                 not all(isinstance(sample, BaseDataElement) for sample in output):
             return
+        silent = sorted(set(self._listener.places if self._listener else ()) - set(heard))
+        if silent:
+            raise ValueError(f'DecompositionTapHook heard nothing of {", ".join(silent)} in a predicted batch: it was '
+                             'not reached, or is part of a module under torch.compile, which calls no hooks that come '
+                             'later. Validate without compiling the model.')
         found: list[dict] = [{} for _ in output]
         for place, calls in heard.items():
             # max_testing_views: several calls make the views of one batch.

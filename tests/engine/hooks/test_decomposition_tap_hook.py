@@ -148,6 +148,14 @@ def test_a_model_without_decomposition_is_refused():
             DecompositionTapHook().before_test_epoch(SimpleNamespace(model=family.build(neck)))
 
 
+def test_a_place_that_was_not_heard_is_told():
+    family = Family('slowonly')
+    model = family.build(dict(type='LSEFNeck'))
+    model.neck.streams[0].run = lambda x: (x, None)                     # goes past both, as a graph does
+    with pytest.raises(ValueError, match='heard nothing of neck in a batch.*torch.compile'):
+        predict(model, family.batch(model))
+
+
 def test_clips_that_cannot_be_shared_out_are_told():
     class Odd(torch.nn.Module):
         def __init__(self):
