@@ -197,6 +197,20 @@ def test_a_place_that_is_not_reached_is_told(monkeypatch):
     assert len(told) == 1 and '0 was not reached in a measured iteration' in told[0] and not hub.log_scalars
 
 
+def test_between_measurements_nothing_is_read_off_the_device(monkeypatch):
+    hub, published = MessageHub('between'), []
+    model, x = lsef_plugins.nn.LSEF(4), torch.randn(1, 4, 8, 2, 2)
+    model.train_step = None
+    hook, runner = DecompositionHook(interval=3), SimpleNamespace(model=model, message_hub=hub)
+    publish = hook._publish
+    monkeypatch.setattr(hook, '_publish', lambda *args: (published.append(runner.iter), publish(*args)))
+    for runner.iter in range(6):
+        hook.before_train_iter(runner, runner.iter)
+        model(x)
+        hook.after_train_iter(runner, runner.iter)
+    assert published == [0, 2, 5] and len(hub.log_scalars) == len(NAMES)
+
+
 @pytest.mark.parametrize('options, words', [
     (dict(interval=0), 'interval counts iterations between measurements, an integer >= 1, got 0'),
     (dict(interval=True), 'interval counts'),
