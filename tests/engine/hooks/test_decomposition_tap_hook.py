@@ -66,12 +66,15 @@ def test_each_sample_has_its_own_views_in_order(name, views):
         assert 'pred_score' in sample, 'the prediction is there as well'
 
 
-def test_views_that_are_tested_a_few_at_a_time_are_the_same_views():
-    family = Family('slowonly')
+@pytest.mark.parametrize('name, calls', [('slowonly', 1), ('videomae', 3)])
+def test_views_that_are_tested_a_few_at_a_time_are_the_same_views(name, calls):
+    """Behind the backbone they are together again; a neck inside of it is called for a few at a time."""
+    family = Family(name)
     family.config.test_cfg = dict(max_testing_views=4)
     model = family.build(dict(type='LSEFNeck'))
-    batch = family.batch(model, clips=1, crops=5)
+    batch, caught = family.batch(model, clips=1, crops=5), caught_by(model)
     few = predict(model, batch)[0].decomposition['neck']
+    assert len(caught) == calls
     model.test_cfg = None
     whole = predict(model, family.batch(model, clips=1, crops=5))[0].decomposition['neck']
     assert len(whole['stable']) == 10
