@@ -155,7 +155,7 @@ def test_a_place_that_was_not_heard_is_told():
     family = Family('slowonly')
     model = family.build(dict(type='LSEFNeck'))
     model.neck.streams[0].run = lambda x: (x, None)                     # goes past both, as a graph does
-    with pytest.raises(ValueError, match='heard nothing of neck in a batch.*torch.compile'):
+    with pytest.raises(ValueError, match='heard nothing of neck in a predicted batch.*torch.compile'):
         predict(model, family.batch(model))
 
 
