@@ -10,6 +10,8 @@ COMPONENTS = (
     'lsef_plugins.datasets.class_balanced_sampler',
     'lsef_plugins.datasets.transforms.pack_affect',
     'lsef_plugins.datasets.transforms.temporal_corruption',
+    'lsef_plugins.datasets.transforms.planted_truth',
+    'lsef_plugins.datasets.transforms.clean_twin',
     'lsef_plugins.evaluation.metrics',
     'lsef_plugins.engine.hooks',
     'lsef_plugins.engine.optimizers',

@@ -42,8 +42,25 @@ def test_a_config_is_its_difference_and_says_what_it_trains_on(path):
         assert [dataset.split for dataset in datasets] == ['train', 'val', 'test']
         assert {dataset.protocol for dataset in datasets} == {'paper'}
     rated = cfg.model.cls_head.type == 'ValenceArousalHead'
-    assert rated == ('veatic' in path.name) == (cfg.val_evaluator.type == 'ValenceArousalMetric')
+    evaluators = cfg.val_evaluator if isinstance(cfg.val_evaluator, list) else [cfg.val_evaluator]
+    assert rated == ('veatic' in path.name) == (evaluators[0].type == 'ValenceArousalMetric')
     assert rated or cfg.model.cls_head.num_classes == 7
+
+
+def test_the_config_of_scores_is_the_small_recognizer_with_two_hooks_and_a_metric():
+    small = 'framewise-r18-w16_1xb16-16x2x1-10e_synthetic-faces-rgb.py'
+    folder = ROOT / 'synthetic_faces'
+    ours = Config.fromfile(folder / f'decomposition-scores_lsef-{small}').to_dict()
+    stock = Config.fromfile(folder / f'lsef_{small}').to_dict()
+    assert [hook['type'] for hook in ours.pop('custom_hooks')] == ['DecompositionHook', 'DecompositionTapHook']
+    for name in ('val', 'test'):
+        kept = [step for step in ours[f'{name}_dataloader']['dataset'].pop('pipeline')
+                if step['type'] not in ('LoadPlantedTruth', 'PackAffectInputs')]
+        assert kept == stock[f'{name}_dataloader']['dataset'].pop('pipeline')[:-1]
+        assert ours.pop(f'{name}_evaluator') == [stock.pop(f'{name}_evaluator'),
+                                                 dict(type='DecompositionRecoveryMetric')]
+    assert ours.pop('test_pipeline')[2] == dict(type='LoadPlantedTruth') and stock.pop('test_pipeline')
+    assert ours == stock
 
 
 @pytest.mark.parametrize('path', [path for path in TWINS if path.parent.name == 'veatic'], ids=named)

@@ -94,3 +94,28 @@ def load_truth(path: Union[str, Path]) -> Truth:
             f'{path} is no readable truth file ({error}); expected an .npz with {", ".join(names)}. Delete it '
             'and run tools/generate_synthetic.py again: complete clips are kept.') from error
     return Truth(**{name: value.item() if value.ndim == 0 else value for name, value in values.items()})
+
+
+def truth_file_of(clip: Union[str, Path]) -> Path:
+    """The truth file of a clip, given its video or its folder of frames.
+
+    The nearest folder above it that holds a folder ``truth`` is the data set; there it is
+    ``truth/<path without its first folder>.npz`` (``videos/val/00000.mp4``: ``truth/val/00000.npz``), else
+    ``truth/<name>.npz`` (``Clip/clip_224x224/00001``: ``truth/00001.npz``).
+
+    Raises:
+        FileNotFoundError: no truth lies beside the data; says where it was looked for.
+    """
+    clip, tried = Path(clip), []
+    for root in clip.absolute().parents:
+        if (root / 'truth').is_dir():
+            inside = clip.absolute().relative_to(root).with_suffix('')
+            tried = [root / 'truth' / Path(*inside.parts[1:]).with_suffix('.npz'),
+                     root / 'truth' / f'{inside.name}.npz']
+            break
+    for path in tried:
+        if path.is_file():
+            return path
+    where = ' and '.join(map(str, tried)) if tried else 'a folder named truth above it'
+    raise FileNotFoundError(f'{clip} has no planted truth: looked for {where}. Only the embedded data set has one '
+                            '(tools/generate_synthetic.py, tools/data/write_synthetic_layout.py dfew).')

@@ -14,7 +14,7 @@ from lsef_plugins.registry import TRANSFORMS
 
 KEY, FIELD = 'valence_arousal', 'gt_valence_arousal'
 META_KEYS = ('img_shape', 'img_key', 'video_id', 'timestamp', 'frame_index', 'scene', 'filename',
-             'frame_inds', 'clip_len', 'num_clips')
+             'frame_inds', 'clip_len', 'num_clips', 'planted', 'clean_clips')
 
 
 @TRANSFORMS.register_module()
@@ -23,7 +23,7 @@ class PackAffectInputs(PackActionInputs):
 
     Required keys: those of PackActionInputs. Optional: ``label``, an index (or multi-hot floats);
     ``valence_arousal``, floats ``(2,)`` of the clip or ``(n, 2)`` of its frames, in [-1, 1], NaN where there is no
-    rating; ``video_id``, ``frame_index``, ``scene`` for metrics.
+    rating; ``video_id``, ``frame_index``, ``scene``, ``planted``, ``clean_clips`` for metrics.
 
     Args:
         meta_keys: keys that become meta information of the data sample, where they exist.
