@@ -80,12 +80,13 @@ def lower_median(x: Tensor, keepdim: bool = False) -> Tensor:
 
 def lower_median_where(counted: Tensor, x: Tensor) -> Tensor:
     """:func:`lower_median` of the values of ``x`` that are counted; 0 where none is, NaN where any value is NaN."""
-    broken = x.isnan().any(-1)
+    broken = x.amax(-1).isnan()
     if not must_be_plain():
         middle = x.where(counted, x.new_full((), math.nan)).nanmedian(-1).values
+        middle = middle.masked_fill(middle.isnan(), 0)
     else:
         ordered = x.where(counted, x.new_full((), math.inf)).sort(-1).values
         place = (counted.sum(-1, keepdim=True) - 1) // 2
-        middle = ordered.gather(-1, place.clamp_min(0))[..., 0]
-    middle = middle.where(counted.any(-1), x.new_zeros(()))
-    return middle.where(~broken, x.new_full((), math.nan))
+        middle = ordered.gather(-1, place.clamp_min(0))
+        middle = middle.masked_fill(place < 0, 0)[..., 0]
+    return middle.masked_fill(broken, math.nan)

@@ -201,6 +201,15 @@ def test_infinite_residuals_are_large_ones(computed_by):
     assert noise_scale(r, x).flatten().tolist() == pytest.approx([math.inf, 1.4826 * 2])
 
 
+def test_an_infinite_operator_counts_no_more_values_than_there_are(computed_by):
+    """19 positions fill no vector of the compiled code: beside an infinite entry, what fills it up is NaN."""
+    x, operator = problem((1, 1, 4, 19))
+    operator[0, 0, 0] = math.inf
+    r = x - operator[:, None] @ x
+    assert r.isinf().sum() == 19 and residual_scale(x, operator).item() == pytest.approx(
+        1.4826 * r.abs().flatten().sort().values[37].item(), rel=1e-12)
+
+
 def test_a_broken_operator_breaks_a_silent_channel_too(computed_by):
     x, operator = torch.zeros(1, 2, 4, 3), torch.eye(4)[None].clone()
     operator[0, 1, 2] = math.nan

@@ -57,6 +57,8 @@ def test_behind_a_relu_noise_is_no_event_and_events_are_found(report):
     for cell in ('mixed', 'mixed, half dead', 'mostly cut', 'alive or dead'):
         assert rows[cell]['ours']['false'] < 1.2 and rows[cell]['all']['false'] > 10
         assert rows[cell]['ours']['found'] > 80 and rows[cell]['ours']['floor'] == 0
+        assert rows[cell]['ours']['equal_kappa'] == pytest.approx(tool.KAPPA, rel=0.02)
+        assert rows[cell]['ours']['equal_found'] > rows[cell]['all']['equal_found'] - 1
     assert min(rows[cell]['all']['floor'] for cell in ('mixed, half dead', 'alive or dead')) > 80
     # What it cannot do: a channel that shows nothing but the event.
     assert rows['silent']['ours']['found'] < 10
