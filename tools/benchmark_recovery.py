@@ -235,7 +235,8 @@ def measure_features(folder: str, count: int) -> List[dict]:
         backbone = MODELS.build({**MODEL['backbone'], 'out_indices': (2, 3)})
     backbone.load_state_dict({key[len('backbone.'):]: value for key, value in weights.items()})
     backbone.eval()
-    preset, clips, index = PRESETS['default'], [], 0
+    preset, index = PRESETS['default'], 0
+    clips: List[List[Tensor]] = []
     while len(clips) < count:
         truth = draw_signals(preset, 'val', 1000 + index, 0)
         index += 1
@@ -336,8 +337,10 @@ def rectified_markdown(report: dict) -> List[str]:
              '| cell | zeros | scales at the floor | false | found | found at the false rate of ours | bar |',
              '|---|---|---|---|---|---|---|']
     for row in report['rectified']:
-        pairs = [f'{row["all"][what]:.1f} / {row["ours"][what]:.1f}' for what in ('floor', 'false', 'found', 'equal_found')]
-        lines.append(f'| {row["cell"]} | {row["zeros"]:.0f} % | ' + ' | '.join(pairs) + f' | {met.get(row["cell"], "")} |')
+        texts = [f'{row["all"][what]:.1f} / {row["ours"][what]:.1f}'
+                 for what in ('floor', 'false', 'found', 'equal_found')]
+        texts = [row['cell'], f'{row["zeros"]:.0f} %', *texts, met.get(row['cell'], '')]
+        lines.append('| ' + ' | '.join(texts) + ' |')
     return lines
 
 
@@ -395,7 +398,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
         torch.set_num_threads(threads)
     bars, rectified_bars = check_bars(rows), check_rectified(rectified)
     report = dict(settings=dict(frames=FRAMES, elements=ELEMENTS, sigma=SIGMA, **vars(args)), recovery=rows,
-                  peer_difference=apart, bars=bars, rectified=rectified, rectified_bars=rectified_bars, speed=speed, torch=torch.__version__)
+                  peer_difference=apart, bars=bars, rectified=rectified, rectified_bars=rectified_bars, speed=speed,
+                  torch=torch.__version__)
     print(markdown(report))
     if args.out:
         write_whole(args.out, json.dumps(report, indent=1) + '\n')

@@ -56,7 +56,7 @@ def _left_scale(x: Tensor, operator: Tensor) -> Tensor:
 
 @torch.no_grad()
 def noise_scale(r: Tensor, x: Tensor) -> Tensor:
-    r"""Robust standard deviation of the residual ``r`` of ``x``, per clip and channel: ``(b, c, t, n) -> (b, c, 1, 1)``.
+    r"""Robust standard deviation of the residual of ``x``, per clip and channel: ``(b, c, t, n) -> (b, c, 1, 1)``.
 
     The module's :math:`\hat\sigma`, in the units of the feature and the dtype of ``r``, without gradient. Above 4,096
     values the median is that of evenly spaced positions (all frames of each), about 2 % from the exact one.
