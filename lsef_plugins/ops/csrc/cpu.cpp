@@ -6,7 +6,6 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <limits>
 #include <type_traits>
 
 #include "lanes.h"   // before maths.h, whose templates call its exponential()
@@ -375,22 +374,19 @@ template <class A> LSEF_INLINE void gram_part(const lsef_gram& k, int64_t n, int
 
 // ---- residual_scale ----------------------------------------------------------------------------------------------
 
-// The lower median of the `counted` least of `count` values that are not negative, by bisecting their bit patterns,
-// which are in the same order; NaN if there is one. Those that are not counted are infinite.
-template <class A, class Bits> LSEF_INLINE A lower_median(const A* values, int count, int counted) {
+// The lower median of `count` values that are not negative, by bisecting their bit patterns, which are in the same
+// order; NaN if there is one.
+template <class A, class Bits> LSEF_INLINE A lower_median(const A* values, int count) {
   const Bits infinite = cast<Bits>(A(INFINITY));
   const Bits* __restrict bits = reinterpret_cast<const Bits*>(values);
-  const int wanted = (counted - 1) / 2 + 1;
   Bits low = infinite, high = 0, broken = 0;
-  int finite = 0;
   for (int i = 0; i < count; ++i) {
     low = bits[i] < low ? bits[i] : low;
-    high = bits[i] > high && bits[i] < infinite ? bits[i] : high;
-    finite += bits[i] < infinite;
-    broken |= bits[i] > infinite;
+    high = bits[i] > high ? bits[i] : high;
   }
+  broken = high > infinite;
   if (broken) return A(NAN);
-  if (finite < wanted) return A(INFINITY);
+  const int wanted = (count - 1) / 2 + 1;
   while (low < high) {
     const Bits middle = low + (high - low) / 2;
     int below = 0;
@@ -402,24 +398,19 @@ template <class A, class Bits> LSEF_INLINE A lower_median(const A* values, int c
 
 template <class A> LSEF_INLINE void residual_scale_rows(const lsef_residual_scale& k, int64_t begin, int64_t end) {
   using Bits = typename std::conditional<std::is_same<A, double>::value, int64_t, int32_t>::type;
-  typedef Bits Patterns __attribute__((vector_size(64)));
-  const Patterns infinite = Patterns{} + cast<Bits>(A(INFINITY)), no_sign = Patterns{} + std::numeric_limits<Bits>::max();
-  Patterns place;                                              // of each lane
-  for (int i = 0; i < kLanes<A>; ++i) place[i] = i;
   const int T = int(k.size.t);
   const Port<A> port = port_of<A>(k.dtype);
   const int64_t total = T * k.size.p, every = total > k.sample ? (total + k.sample - 1) / k.sample : 1;
   const int64_t columns = (k.size.p + every - 1) / every;
   alignas(64) Rows<A> x, l;
   alignas(64) A m[kMaxT * kMaxT];
-  A values[LSEF_MAX_SAMPLE + kMaxT + kLanes<A>];
+  A values[LSEF_MAX_SAMPLE + kMaxT];
   int64_t loaded = -1;
   for (int64_t row = begin; row < end; ++row) {
     const int64_t n = row / k.size.c, c = row % k.size.c;
     if (k.matrix && n != loaded) load_matrix<A>(k.matrix, loaded = n, T, false, m);
     Vector<A> energy = {};
-    Patterns heard = {};
-    int count = 0, counted = 0;
+    int count = 0;
     for (int64_t first = 0; first < columns; first += kTile) {
       const Tile tile = tile_at<A>(first, columns);
       load_tile<A>(port, k.x, n, c, tile, T, T, x, every);
@@ -427,13 +418,11 @@ template <class A> LSEF_INLINE void residual_scale_rows(const lsef_residual_scal
       else load_tile<A>(port, k.r, n, c, tile, T, T, l, every);
       for (int t = 0; t < T; ++t) {
         if (every == 1) for (int i = 0; i < tile.padded; i += kLanes<A>) energy += lanes<A>(x, t, i) * lanes<A>(x, t, i);
-        for (int i = 0; i < tile.padded; i += kLanes<A>) {     // what is beyond the tile is overwritten by the next row
-          const Vector<A> v = lanes<A>(x, t, i), r = k.matrix ? v - lanes<A>(l, t, i) : lanes<A>(l, t, i);
-          const Patterns counting = counts(v, r) & (place + i < tile.w), told = counting ? (Patterns)r & no_sign : infinite;
-          heard -= counting;                                   // a lane that counts is -1
-          memcpy(values + count + i, &told, sizeof told);
+        for (int i = 0; i < tile.w; ++i) {
+          const A v = x[t * kTile + i], r = std::fabs(k.matrix ? v - l[t * kTile + i] : l[t * kTile + i]);
+          values[count] = r;
+          count += counts(v, r);
         }
-        count += tile.w;
       }
     }
     if (every > 1)
@@ -444,8 +433,7 @@ template <class A> LSEF_INLINE void residual_scale_rows(const lsef_residual_scal
           for (int i = 0; i < tile.padded; i += kLanes<A>) energy += lanes<A>(x, t, i) * lanes<A>(x, t, i);
       }
     const A floor = total ? A(k.floor_ratio) * std::sqrt(sum_of<A>(energy) / A(total)) : A(0);
-    for (int i = 0; i < kLanes<A>; ++i) counted += int(heard[i]);
-    const A spread = counted ? A(k.to_sigma) * lower_median<A, Bits>(values, count, counted) : A(0);
+    const A spread = count ? A(k.to_sigma) * lower_median<A, Bits>(values, count) : A(0);
     static_cast<A*>(k.scale)[row] = spread < floor || floor != floor ? floor : spread;
   }
 }
