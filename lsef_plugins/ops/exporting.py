@@ -7,6 +7,7 @@ it happens by itself; for another consumer of an exported program (``torch.expor
         program = torch.export.export(model.eval(), (x, ))
 """
 import contextlib
+import math
 from typing import Iterator
 
 import torch
@@ -75,3 +76,17 @@ def lower_median(x: Tensor, keepdim: bool = False) -> Tensor:
         return x.median(-1, keepdim=keepdim).values
     middle = x.sort(-1).values[..., (x.shape[-1] - 1) // 2]
     return middle[..., None] if keepdim else middle
+
+
+def lower_median_where(counted: Tensor, x: Tensor) -> Tensor:
+    """:func:`lower_median` of the values of ``x`` that are counted; 0 where none is, NaN where any value is NaN."""
+    broken = x.amax(-1).isnan()
+    if not must_be_plain():
+        middle = x.where(counted, x.new_full((), math.nan)).nanmedian(-1).values
+        middle = middle.masked_fill(middle.isnan(), 0)
+    else:
+        ordered = x.where(counted, x.new_full((), math.inf)).sort(-1).values
+        place = (counted.sum(-1, keepdim=True) - 1) // 2
+        middle = ordered.gather(-1, place.clamp_min(0))
+        middle = middle.masked_fill(place < 0, 0)[..., 0]
+    return middle.masked_fill(broken, math.nan)

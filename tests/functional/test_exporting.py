@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lsef_plugins.functional import jacobi, plain_operations, safe_scale, shrink, spectral_shrinkage
 from lsef_plugins.functional.low_rank import MODES
 from lsef_plugins.nn import LSEF
-from lsef_plugins.ops.exporting import lower_median, must_be_plain
+from lsef_plugins.ops.exporting import lower_median, lower_median_where, must_be_plain
 
 UNKNOWN = ('eigh', 'median', 'frexp', 'ldexp', 'item', 'nonzero', '_local_scalar_dense')
 
@@ -75,6 +75,20 @@ def test_the_median_is_the_same_bit_for_bit(length):
     for keepdim in (False, True):
         plain, eager = both_ways(lower_median, x, keepdim)
         assert torch.equal(plain, eager) and torch.equal(eager, x.median(-1, keepdim=keepdim).values)
+
+
+@pytest.mark.parametrize('length', [1, 2, 7, 8])
+def test_the_median_of_some_values_is_theirs_either_way(length):
+    x = clip(6, length).abs()
+    counted = clip(6, length, seed=1) > 0
+    counted[0], counted[1] = True, False
+    x[2, 0], x[3], x[4, -1] = math.nan, math.inf, math.inf
+    plain, eager = both_ways(lower_median_where, counted, x)
+    assert torch.equal(plain.nan_to_num(-1), eager.nan_to_num(-1))
+    assert torch.equal(eager[0], x[0].median()) and eager[1] == 0 and eager[2].isnan()
+    assert eager[3] == (math.inf if counted[3].any() else 0)
+    for row in (4, 5):
+        assert eager[row] == (x[row][counted[row]].median() if counted[row].any() else 0)
 
 
 @pytest.mark.parametrize('options', [

@@ -48,7 +48,7 @@ class Gram(ctypes.Structure):
 
 
 class ResidualScale(ctypes.Structure):
-    _fields_ = [('dtype', INT), ('size', Size), *views('x'), *pointers('matrix'), ('sample', LONG),
+    _fields_ = [('dtype', INT), ('size', Size), *views('x', 'r'), *pointers('matrix'), ('sample', LONG),
                 ('to_sigma', DOUBLE), ('floor_ratio', DOUBLE), *pointers('scale')]
 
 
@@ -297,22 +297,49 @@ def test_scale_shrink_is_its_formula_and_touches_every_element_once(emulation, s
     assert_near([to_r, to_tau], [z.grad, threshold.grad], 8 * TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize('order', [0, 1, 2])
+@pytest.mark.parametrize('order, zeros', [(0, 0), (1, 0.7), (2, 0.7), (0, 1)])
 @pytest.mark.parametrize('sample', [4096, 100])
 @pytest.mark.parametrize('size', [(2, 5, 8, 49), (1, 1, 1, 1), (1, 2, 3, 300), (2, 3, 8, 0)], ids=str)
-def test_the_noise_scale_is_its_formula_and_reads_once(emulation, size, sample, order):
+def test_the_noise_scale_is_its_formula_and_reads_once(emulation, size, sample, order, zeros):
     x, matrix, *_ = low_rank_problem(size, F64)
+    x[torch.rand(x.shape, generator=torch.Generator().manual_seed(3)) < zeros] = 0
     found = blank(matrix, *size[:2])
     job = ResidualScale(dtype=1, size=Size(*size), x=view(x), matrix=matrix.data_ptr(), sample=sample, to_sigma=1.4826,
                         floor_ratio=1e-3, scale=found.data_ptr())
     assert emulation.run('residual_scale', job, [x], order) == 1 and (size[3] == 0 or emulation.counts(0)[:2] == (1, 1))
-    r = (x - matrix[:, None] @ x).abs()
     every = max(1, math.ceil(size[2] * size[3] / sample))
-    expected = 1.4826 * r[..., ::every].flatten(2).median(-1).values if size[3] else torch.zeros(size[:2], dtype=F64)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(found, spread_where_alive(x - matrix[:, None] @ x, x, every), rtol=1e-12, atol=0)
     if size[3]:
         x[0, 0, 0, 0] = math.nan
         emulation.run('residual_scale', job, [x], order)
+        assert found[0, 0].isnan() and found.isnan().sum() == 1
+
+
+def spread_where_alive(r, x, every):
+    """1.4826 times the lower median of the sampled |r| where x is not zero, at least a thousandth of x's rms."""
+    sample = torch.where(x[..., ::every] == 0, math.nan, r[..., ::every].abs()).flatten(2)
+    spread = 1.4826 * (sample.nanmedian(-1).values if x.shape[3] else x.new_zeros(x.shape[:2])).nan_to_num()
+    return torch.maximum(spread, 1e-3 * x.square().mean((2, 3)).sqrt().nan_to_num())
+
+
+@pytest.mark.parametrize('sample', [4096, 100])
+@pytest.mark.parametrize('dtype', CODES, ids=str)
+@pytest.mark.parametrize('size', [(2, 5, 8, 49), (1, 1, 1, 1), (1, 2, 3, 300), (2, 3, 8, 0)], ids=str)
+def test_the_noise_scale_of_a_given_residual_reads_its_sample_once(emulation, size, dtype, sample):
+    x, r = (low_rank_problem(size, dtype, seed)[0] for seed in (0, 1))
+    x[torch.rand(x.shape, generator=torch.Generator().manual_seed(3)) < 0.7] = 0
+    found = blank(x.to(torch.promote_types(dtype, torch.float32)), *size[:2])
+    job = ResidualScale(dtype=CODES[dtype], size=Size(*size), x=view(x), r=view(r), sample=sample, to_sigma=1.4826,
+                        floor_ratio=1e-3, scale=found.data_ptr())
+    assert emulation.run('residual_scale', job, [x, r]) == 1
+    every = max(1, math.ceil(size[2] * size[3] / sample))
+    if size[3]:
+        assert emulation.counts(0)[:2] == (1, 1) and emulation.counts(1)[:2] == (int(every == 1), 1)
+    expected = spread_where_alive(r.to(found.dtype), x.to(found.dtype), every)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    if size[3]:
+        r[0, 0], x[0, 0] = math.nan, 0
+        emulation.run('residual_scale', job, [x, r])
         assert found[0, 0].isnan() and found.isnan().sum() == 1
 
 

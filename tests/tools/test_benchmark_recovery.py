@@ -51,6 +51,19 @@ def test_corrupted_elements_want_iterations(error):
     assert error('element 10', 'K=5', rank=2) < 0.08
 
 
+def test_behind_a_relu_noise_is_no_event_and_events_are_found(report):
+    rows = {row['cell']: row for row in report[1]['rectified']}
+    assert rows['dense']['ours'] == rows['dense']['all'] and rows['dense']['zeros'] == 0
+    for cell in ('mixed', 'mixed, half dead', 'mostly cut', 'alive or dead'):
+        assert rows[cell]['ours']['false'] < 1.2 and rows[cell]['all']['false'] > 10
+        assert rows[cell]['ours']['found'] > 80 and rows[cell]['ours']['floor'] == 0
+        assert rows[cell]['ours']['equal_kappa'] == pytest.approx(tool.KAPPA, rel=0.02)
+        assert rows[cell]['ours']['equal_found'] > rows[cell]['all']['equal_found'] - 1
+    assert min(rows[cell]['all']['floor'] for cell in ('mixed, half dead', 'alive or dead')) > 80
+    # What it cannot do: a channel that shows nothing but the event.
+    assert rows['silent']['ours']['found'] < 10
+
+
 def test_pcp_agrees_with_its_independent_peer(report):
     assert report[1]['peer_difference'] < tool.AGREEMENT
 
@@ -58,6 +71,8 @@ def test_pcp_agrees_with_its_independent_peer(report):
 def test_every_bar_is_met_and_reported_as_such(report):
     status, figures = report
     assert all(bar['met'] for bar in figures['bars']) and len(figures['bars']) == len(tool.BARS)
+    assert all(bar['met'] for bar in figures['rectified_bars'])
+    assert len(figures['rectified_bars']) == len(tool.RECTIFIED_BARS) == len(tool.RECTIFIED) - 1
     assert status == 0
     assert len(figures['recovery']) == 2 * len(tool.CELLS) * len(tool.METHODS)
     assert [s['frames'] for s in figures['speed']] == [8, 16, 32]
@@ -70,6 +85,13 @@ def test_a_missed_bar_is_told(report):
     bars = tool.check_bars(rows)
     assert not any(bar['met'] for bar in bars)
     assert 'MISSED' in tool.markdown({**report[1], 'bars': bars})
+    met = tool.markdown(report[1])
+    assert 'MISSED' not in met
+    for change in (dict(false=5.0), dict(found=0.0), dict(floor=1.0)):
+        rows = [dict(row, ours={**row['ours'], **change}) for row in report[1]['rectified']]
+        bars = tool.check_rectified(rows)
+        assert not any(bar['met'] for bar in bars)
+        assert 'MISSED' in tool.markdown({**report[1], 'rectified_bars': bars})
 
 
 def test_the_clips_are_what_the_text_says():
@@ -85,6 +107,27 @@ def test_the_clips_are_what_the_text_says():
                         'quarter x3': 0.84 / 4}.get(cell)
             expected = float(cell.split()[1]) / 100 if expected is None else expected
             assert hit == pytest.approx(expected, abs=0.006), cell
+
+
+def test_the_rectified_clips_are_what_the_text_says():
+    for cell in tool.RECTIFIED:
+        quiet, moved, event = tool.plant_rectified(cell, 8, seed=3)
+        assert torch.equal(moved, tool.plant_rectified(cell, 8, seed=3)[1]) and (quiet >= 0).all()
+        assert not torch.equal(quiet, tool.plant_rectified(cell, 8, seed=4)[0])
+        per_position = event.sum(2)
+        assert per_position.max() == 3 and ((moved - quiet)[~event] <= 2 * tool.SIGMA + 1e-6).all()
+        share = (per_position > 0).float().mean().item()
+        assert share == pytest.approx(0.1 * (1 - tool.RECTIFIED[cell][2]), abs=0.03), cell
+
+
+def test_features_of_a_trained_backbone_are_judged_too(tmp_path, monkeypatch):
+    from lsef_plugins.engine.optimizer_study import start
+    monkeypatch.setattr(start, 'CLIPS', 4)
+    monkeypatch.setattr(start, 'STEPS', 1)
+    monkeypatch.setattr(start.learned, '__defaults__', (1, ))
+    rows = tool.measure_features(str(tmp_path / 'new'), 2)
+    assert [row['cell'] for row in rows] == ['features of stage 3', 'features of stage 4']
+    assert all(0 < row['zeros'] < 100 and row['ours']['false'] <= row['all']['false'] for row in rows)
 
 
 def test_pcp_solves_its_problem():

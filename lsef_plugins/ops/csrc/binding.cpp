@@ -228,14 +228,18 @@ Tensor gram(const Tensor& x, const Maybe& matrix, const Maybe& tau, const Maybe&
   return g;
 }
 
-Tensor residual_scale(const Tensor& x, const Maybe& matrix, int64_t sample, double to_sigma, double floor_ratio) {
+Tensor residual_scale(const Tensor& x, const Maybe& matrix, const Maybe& residual, int64_t sample, double to_sigma,
+                      double floor_ratio) {
   const lsef_size z = size_of(x);
   const ScalarType sums = sums_of(x.scalar_type());
   STD_TORCH_CHECK(sample >= 1 && sample <= LSEF_MAX_SAMPLE, "lsef: sample must be 1 to 4096 values, got ", sample);
+  STD_TORCH_CHECK(matrix.has_value() != residual.has_value(), "lsef: residual_scale takes an operator or a residual, "
+                  "one of them");
   lsef_residual_scale k{};
   k.dtype = code_of(x.scalar_type());
   k.size = z;
   k.x = view_of(x, z, x.scalar_type(), "x");
+  k.r = view_of(x, residual, z, x.scalar_type(), "residual");
   k.matrix = plain(x, matrix, {z.n, z.t, z.t}, sums, "operator");
   k.sample = sample;
   k.to_sigma = to_sigma;
@@ -449,7 +453,8 @@ STABLE_TORCH_LIBRARY(lsef, m) {
         "Tensor operator, Tensor tau, Tensor? keep, Tensor? a, Tensor? b, float exponent, float revival) -> "
         "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("gram(Tensor x, Tensor? operator, Tensor? tau, Tensor? keep, float exponent) -> Tensor");
-  m.def("residual_scale(Tensor x, Tensor? operator, int sample, float to_sigma, float floor_ratio) -> Tensor");
+  m.def("residual_scale(Tensor x, Tensor? operator, Tensor? residual, int sample, float to_sigma, "
+        "float floor_ratio) -> Tensor");
   m.def("scale_shrink(Tensor r, Tensor tau, Tensor? limit, int[] windows, float exponent, float revival, "
         "bool with_magnitude) -> (Tensor, Tensor)");
   m.def("scale_shrink_backward(Tensor? to_s, Tensor? to_m, Tensor r, Tensor tau, Tensor? limit, int[] windows, "

@@ -415,10 +415,14 @@ template <class A> LSEF_INLINE void residual_scale_rows(const lsef_residual_scal
       const Tile tile = tile_at<A>(first, columns);
       load_tile<A>(port, k.x, n, c, tile, T, T, x, every);
       if (k.matrix) multiply<false, A>(m, T, x, tile.padded, l);
+      else load_tile<A>(port, k.r, n, c, tile, T, T, l, every);
       for (int t = 0; t < T; ++t) {
         if (every == 1) for (int i = 0; i < tile.padded; i += kLanes<A>) energy += lanes<A>(x, t, i) * lanes<A>(x, t, i);
-        for (int i = 0; i < tile.w; ++i)
-          values[count++] = std::fabs(x[t * kTile + i] - (k.matrix ? l[t * kTile + i] : A(0)));
+        for (int i = 0; i < tile.w; ++i) {
+          const A v = x[t * kTile + i], r = std::fabs(k.matrix ? v - l[t * kTile + i] : l[t * kTile + i]);
+          values[count] = r;
+          count += counts(v, r);
+        }
       }
     }
     if (every > 1)

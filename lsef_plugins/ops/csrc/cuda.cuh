@@ -189,7 +189,7 @@ template <class V, class Combine> __device__ __forceinline__ V block_fold(V v, V
 }
 
 // A block per (n, c). Each thread keeps the columns it has read; the median is found by bisecting the bit patterns of
-// values that are not negative, which are in the same order.
+// values that are not negative, which are in the same order; those that do not count lie beyond all of them, at infinity.
 template <class E> __global__ void __launch_bounds__(kThreads) residual_scale_kernel(lsef_residual_scale k) {
   using A = typename SumsOf<E>::type;
   using Bits = typename BitsOf<A>::type;
@@ -201,9 +201,11 @@ template <class E> __global__ void __launch_bounds__(kThreads) residual_scale_ke
   const int64_t n = blockIdx.y, total = T * k.size.p, every = total > k.sample ? (total + k.sample - 1) / k.sample : 1;
   const int64_t columns = (k.size.p + every - 1) / every;
   const auto add = [](auto a, auto b) { return a + b; };
+  const Bits infinite = bits_of(A(INFINITY));
   share_matrix(matrix, k.matrix, n, T);
   for (int64_t c = blockIdx.x; c < k.size.c; c += gridDim.x) {
     A energy = 0;
+    int counted = 0;
     for (int64_t s = threadIdx.x; s < k.size.p; s += kThreads) {
       for (int t = 0; t < T; ++t) {
         const A v = load<E>(k.x, n, c, t, s);
@@ -212,15 +214,22 @@ template <class E> __global__ void __launch_bounds__(kThreads) residual_scale_ke
       }
       if (s % every) continue;
       for (int t = 0; t < T; ++t) {
-        A l = 0;
-        for (int u = 0; u < T; ++u) l += matrix[t * T + u] * x[u * kThreads];
-        const A r = magnitude(x[t * kThreads] - l);
-        values[t * columns + s / every] = bits_of(r) & (Bits(~Bits(0)) ^ (Bits(1) << (8 * sizeof(Bits) - 1)));
+        A r = 0;
+        if (k.matrix) {
+          for (int u = 0; u < T; ++u) r += matrix[t * T + u] * x[u * kThreads];
+          r = x[t * kThreads] - r;
+        } else {
+          r = load<E>(k.r, n, c, t, s);
+        }
+        const bool heard = counts(x[t * kThreads], r);
+        counted += heard;
+        values[t * columns + s / every] =
+            heard ? bits_of(r) & (Bits(~Bits(0)) ^ (Bits(1) << (8 * sizeof(Bits) - 1))) : infinite;
       }
     }
     energy = block_fold(energy, static_cast<A*>(slots), add);    // its barriers make the values known to all
+    counted = block_fold(counted, static_cast<int*>(slots), add);
     const int64_t count = T * columns;
-    const Bits infinite = bits_of(A(INFINITY));
     Bits low = infinite, high = 0;
     for (int64_t i = threadIdx.x; i < count; i += kThreads) {
       low = values[i] < low ? values[i] : low;
@@ -234,11 +243,11 @@ template <class E> __global__ void __launch_bounds__(kThreads) residual_scale_ke
       int below = 0;
       for (int64_t i = threadIdx.x; i < count; i += kThreads) below += values[i] <= middle;
       below = block_fold(below, static_cast<int*>(slots), add);
-      if (below >= (count - 1) / 2 + 1) high = middle; else low = middle + 1;
+      if (below >= (counted - 1) / 2 + 1) high = middle; else low = middle + 1;
     }
     if (threadIdx.x == 0) {
       const A floor = total ? A(k.floor_ratio) * sqrt(energy / A(total)) : A(0);
-      const A spread = broken ? A(NAN) : count ? A(k.to_sigma) * value_of(low) : A(0);
+      const A spread = broken ? A(NAN) : counted ? A(k.to_sigma) * value_of(low) : A(0);
       static_cast<A*>(k.scale)[n * k.size.c + c] = spread < floor || floor != floor ? floor : spread;
     }
     __syncthreads();

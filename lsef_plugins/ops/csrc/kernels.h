@@ -43,8 +43,8 @@ typedef struct {
 typedef struct {
   int dtype;
   lsef_size size;
-  lsef_view x;
-  const void* matrix;                         /* NULL: the residual is x itself */
+  lsef_view x, r;                             /* r: the residual, without data where the matrix is given */
+  const void* matrix;                         /* NULL: the residual is r, else x - matrix x */
   int64_t sample;                             /* the median is of about so many values, <= LSEF_MAX_SAMPLE */
   double to_sigma, floor_ratio;
   void* scale;                                /* (n, c) */

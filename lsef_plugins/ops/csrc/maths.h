@@ -56,6 +56,10 @@ __device__ __forceinline__ float sigmoid(float v, float one) {
 }
 #endif
 
+// residual_scale: whether the residual r of the feature x has a say in the median. Where x is zero there is nothing to
+// tell noise by; a broken r is heard everywhere.
+template <class A> LSEF_HD bool counts(A x, A r) { return x != A(0) || r != r; }
+
 // shrink_p(r, tau) = r (1 - q^p) where q = tau / |r| < 1, else 0. With q^p = q (first + second q) one expression
 // serves p = 1 (first = 1), p = 2 (second = 1) and p = inf (neither).
 template <class V> struct Exponent { V first, second; };
