@@ -197,9 +197,13 @@ class ClipPage(Page):
         axes.set_yticks([])
         for slot in self.slots:
             axes.plot([slot.time], [.12], marker='^', ms=5, color=QUIET, clip_on=False, mew=0)
-            axes.text((slot.left + slot.right) / 2, .4, f'{slot.time:.2f} s', ha='center', va='top', fontsize=9,
+            axes.text((slot.left + slot.right) / 2, .4, self.when(slot.time), ha='center', va='top', fontsize=9,
                       color=QUIET, family=FONT)
         self.y += 26
+
+    def when(self, seconds: float) -> str:
+        """A moment of the video in words."""
+        return f'{seconds:.2f} s'
 
     def _mark(self, axes: Any, left: float, frame: int) -> None:
         """A purple outline for a bad frame, the number of its event in the corner."""
