@@ -51,7 +51,8 @@ def parse_args(arguments: Optional[List[str]] = None) -> argparse.Namespace:
     features.add_argument('--stream', type=int, default=0, help='which map of a multi-stream recognizer (default: 0)')
     features.add_argument('--device', default='cpu', help='(default: %(default)s)')
     report = parser.add_argument_group('a report of a whole video, or of each in a folder')
-    report.add_argument('--report', metavar='FOLDER', help='gets the files (default for a folder: <name>_decomposition)')
+    report.add_argument('--report', metavar='FOLDER',
+                        help='gets the files (default for a folder: <name>_decomposition)')
     report.add_argument('--video', action='store_true', dest='overlay', help='write an overlay video too')
     report.add_argument('--face-crop', action='store_true', help='look at the face only, where one is found')
     report.add_argument('--window', type=int, help='frames of a window (pixels only; default: 32)')
@@ -127,7 +128,7 @@ def of_features(args: argparse.Namespace) -> Decomposed:
     neck = neck_of(recognizer, args.config, args.stream)
     indices = np.zeros(0, int)
     results = dict(filename=args.video, label=-1, start_index=0, modality='RGB')
-    for step in config.get('test_pipeline') or tested_dataset(config).pipeline:
+    for step in config.get('test_pipeline') or tested_dataset(config)['pipeline']:
         if step['type'] == 'SampleFrames' and step.get('clip_len', 1) > 1:
             step = {**step, 'num_clips': 1}     # one stretch of time is one picture
         results = Compose([step])(results)

@@ -17,7 +17,7 @@ from .strips import enlarge
 from .timeline import Progress, Timeline
 from .writing import OutputError, event_numbers, whole_file
 
-#: Seconds before and after now that a curve shows.
+#: Seconds before and after now that a curve shows, at most.
 AROUND = 5.0
 HEIGHT, PANEL, LEFT, RIGHT = 480, 520, 150, 500
 CLASSES = 6
@@ -35,10 +35,10 @@ class _Curve:
         return self.bottom - (np.clip(value, self.low, self.high) - self.low) / (self.high - self.low) \
             * (self.bottom - self.top)
 
-    def draw(self, canvas: np.ndarray, times: np.ndarray, now: float) -> None:
-        inside = slice(*np.searchsorted(times, (now - AROUND, now + AROUND)))
+    def draw(self, canvas: np.ndarray, times: np.ndarray, now: float, around: float) -> None:
+        inside = slice(*np.searchsorted(times, (now - around, now + around)))
         if inside.stop > inside.start:
-            x = LEFT + (times[inside] - now + AROUND) / (2 * AROUND) * (RIGHT - LEFT)
+            x = LEFT + (times[inside] - now + around) / (2 * around) * (RIGHT - LEFT)
             points = np.round(16 * np.stack([x, self.y(self.values[inside])], 1)).astype(np.int32)
             cv2.polylines(canvas, [points], False, _rgb(self.colour), 2, cv2.LINE_AA, shift=4)
 
@@ -50,6 +50,7 @@ class OverlayPanel:
         self.timeline, table = timeline, timeline.table()
         self.numbers = event_numbers(events, len(timeline.times))
         self.gate = table['frame_gate']
+        self.around = float(np.clip(np.ptp(timeline.times), .5, AROUND))
         strength = transient_amplitude(table['transient'])
         threshold = event_threshold(table['transient'], table['residual'])
         base, top = table['base'], 1.1 * max(float(strength.max()), threshold)
@@ -69,7 +70,7 @@ class OverlayPanel:
         """The panel at a position of the timeline and a time in seconds."""
         canvas = self.background.copy()
         for curve in self.curves:
-            curve.draw(canvas, self.timeline.times, now)
+            curve.draw(canvas, self.timeline.times, now, self.around)
         middle, low = (LEFT + RIGHT) // 2, max(curve.bottom for curve in self.curves)
         cv2.line(canvas, (middle, 62), (middle, low), _rgb(QUIET), 1)
         cv2.putText(canvas, f'{now:.2f} s', (LEFT, 52), cv2.FONT_HERSHEY_SIMPLEX, .55, _rgb(INK), 1, cv2.LINE_AA)
@@ -96,7 +97,7 @@ class OverlayPanel:
 
     @staticmethod
     def _bar_top(row: int) -> int:
-        return 312 + 26 * row
+        return 318 + 26 * row
 
     def _words(self, title: str) -> np.ndarray:
         with plain_matplotlib():
@@ -110,6 +111,9 @@ class OverlayPanel:
                             **{'fontsize': 9, 'va': 'center', 'ha': 'right', **style})
             write(14, 22, title if len(title) <= 46 else f'{title[:22]} … {title[-22:]}', INK, fontsize=11, ha='left')
             write(LEFT - 10, 47, 'now', QUIET)
+            low = max(curve.bottom for curve in self.curves)
+            for x, side, words in ((LEFT, 'left', f'{self.around:.2g} s before'), (RIGHT, 'right', 'after')):
+                write(x, low + 11, words, QUIET, fontsize=8, ha=side)
             for curve in self.curves:
                 write(LEFT - 10, (curve.top + curve.bottom) / 2, curve.name, curve.colour, weight='bold')
             for row, k in enumerate(self.rows):

@@ -84,7 +84,7 @@ def draw_surfaces(surfaces: Surfaces, times: ArrayLike, title: str = '', width: 
         for column, name in enumerate(('composite', 'stable', 'transient')):
             _panel(figure, column, surfaces, name, seconds, reach)
         for x, sign in ((.333, '='), (.66, '+')):
-            figure.text(x, .855, sign, fontsize=22, color=QUIET, family=FONT, ha='center', va='center')
+            figure.text(x, .838, sign, fontsize=22, color=QUIET, family=FONT, ha='center', va='center')
         return figure
 
 

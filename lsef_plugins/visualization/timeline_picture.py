@@ -23,8 +23,8 @@ SHADED = 400
 
 
 def draw_timeline(timeline: Timeline, events: Sequence[Event], ratio: float,
-                  moments: Callable[[Sequence[int], Tuple[int, int]], Moments], title: str, subtitle: str = '',
-                  caption: str = '', pixels: bool = True, width: int = 1600) -> Any:
+                  moments: Callable[[Sequence[int], Tuple[int, int]], Moments], title: str,
+                  subtitle: Sequence[str] = (), caption: str = '', pixels: bool = True, width: int = 1600) -> Any:
     """Draws a video.
 
     Args:
@@ -32,7 +32,7 @@ def draw_timeline(timeline: Timeline, events: Sequence[Event], ratio: float,
         events: what was found, positions on its grid.
         ratio: height of a frame over its width.
         moments: ``(positions, (width, height)) -> Moments``, asked once for the frames of the strips.
-        title, subtitle: two lines on top.
+        title, subtitle: a line and at most two on top.
         caption: a line below, after the shares of energy.
         pixels: the features are pixels.
         width: of the picture in pixels, at least 1000.
@@ -72,6 +72,11 @@ class TimelinePage(ClipPage):
         self.below = 146 + 116 + 92 + (CLASS_ROW * len(self.rows) + 44 if self.rows else 0) \
             + (128 if timeline.ratings is not None else 0) + 26 + 52
         super().__init__(ratio, timeline.times, timeline.table(), list(events), width)
+
+    def head(self, title: str, subtitle: Any) -> None:
+        super().head(title, '')
+        for number, line in enumerate(subtitle):
+            self.line(58 + 19 * number, line, 10.5, QUIET)
 
     def shade_events(self, axes: Any) -> None:
         if len(self.found) <= SHADED:

@@ -3,6 +3,7 @@
 Files of a clip named ``clip``: ``clip.html`` (everything at one glance), ``clip.png`` and ``clip_surfaces.png`` (its
 pictures), ``clip.csv`` and ``clip.json`` (the curves), on request an overlay video. Each is whole or not there.
 """
+import io
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -111,8 +112,8 @@ def _write(clip: ReadClip, stem: Path, reader: Any, settings: Settings, progress
     about = _about(clip, reader, settings)
     thumbnail = _draw(clip, reader, settings, picture, surfaces, about)
     write_curves(f'{stem}.csv', f'{stem}.json', timeline, events, about)
-    pictures = [('The video', Picture(picture.read_bytes(), 'Frames, stable and transient part, and curves over time')),
-                ('Composite, stable and transient', Picture(surfaces.read_bytes(), 'Three surfaces over time'))]
+    pictures = [('The video', Picture(few_colours(picture), 'Frames, stable and transient part, and curves over time')),
+                ('Composite, stable and transient', Picture(few_colours(surfaces), 'Three surfaces over time'))]
     if settings.overlay:
         write_overlay(f'{stem}_overlay.mp4', clip.source, timeline, events, clip.path.name,
                       None if clip.face is None else clip.face.crop, progress)
@@ -136,7 +137,8 @@ def _draw(clip: ReadClip, reader: Any, settings: Settings, picture: Path, surfac
     reading = read(window)
     notes = ' '.join(filter(None, (_sentence(face_words(clip, settings)), reader.notes())))
     figure = draw_timeline(timeline, clip.events, reading.frames.shape[1] / reading.frames.shape[2], moments,
-                           f'What stays and what comes and goes: {clip.path.name}', _subtitle(clip, reader, about),
+                           f'What stays and what comes and goes: {clip.path.name}',
+                           (about['sampling'], reader.words(timeline.windows[0].stop)),
                            notes, reader.pixels, settings.width)
     save_picture(figure, picture)
     save_picture(_surfaces(clip, reader, reading, window, settings.width), surfaces)
@@ -159,21 +161,18 @@ def _surfaces(clip: ReadClip, reader: Any, reading: Reading, window: Window, wid
                          f'{times[0]:.2f} to {times[-1]:.2f} s{place}', max(900, width))
 
 
-def _subtitle(clip: ReadClip, reader: Any, about: Dict[str, Any]) -> str:
-    return f'{about["sampling"]}   ·   {reader.words(clip.timeline.windows[0].stop)}'
-
-
 def _about(clip: ReadClip, reader: Any, settings: Settings) -> Dict[str, Any]:
     timeline, source = clip.timeline, clip.source
     length = timeline.windows[0].stop
     interval = int(timeline.indices[1] - timeline.indices[0])
-    stride = timeline.windows[1].start if len(timeline.windows) > 1 else length
+    count = len(timeline.windows)
+    windows = f'{count} windows of {length}, one every {timeline.windows[1].start}' if count > 1 else 'one window'
     shares = timeline.table()
     return {
         'clip': clip.path.name,
         'frames': source.length, 'fps': round(source.fps, 4),
-        'sampling': f'{len(timeline.indices)} of {source.length} frames ({interval} apart), {timeline.times[0]:.2f} to '
-                    f'{timeline.times[-1]:.2f} s; {len(timeline.windows)} window(s) of {length}, {stride} apart',
+        'sampling': f'{len(timeline.indices)} of {source.length} frames, {every(interval)}, {timeline.times[0]:.2f} to '
+                    f'{timeline.times[-1]:.2f} s, at {source.fps:g} fps; {windows}',
         'decomposition': reader.words(length).replace('   ·   ', '; '),
         'merged': 'each frame from the window in which it is most central',
         'face': face_words(clip, settings) or 'not looked for: the whole frame',
@@ -191,11 +190,25 @@ def _words(clip: ReadClip, settings: Settings) -> str:
     return '; '.join(each for each in said if each)
 
 
+def few_colours(path: Path) -> bytes:
+    """A PNG file with a palette of 256 colours: a third of the bytes, for what travels inside a page."""
+    from PIL import Image  # comes with matplotlib
+    data = io.BytesIO()
+    with Image.open(path) as picture:
+        picture.convert('RGB').quantize(256).save(data, format='PNG', optimize=True)
+    return data.getvalue()
+
+
 def _png(picture: np.ndarray) -> bytes:
     good, data = cv2.imencode('.png', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not good:
         raise ValueError('OpenCV could not encode a small picture as PNG.')
     return data.tobytes()
+
+
+def every(interval: int) -> str:
+    """Which frames are sampled, in words."""
+    return 'each of them' if interval == 1 else f'one in {interval}'
 
 
 def _sentence(words: str) -> str:
