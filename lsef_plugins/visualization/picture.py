@@ -212,8 +212,9 @@ class ClipPage(Page):
             axes.add_patch(Rectangle((left + 1.5, 1.5), self.cell[0] - 3, self.cell[1] - 3, fill=False, lw=3, ec=GATE))
         for number, event in enumerate(self.found, start=1):
             if event.onset <= frame <= event.offset:
-                axes.add_patch(Rectangle((left, 0), 22, 20, color=TRANSIENT, lw=0))
-                axes.text(left + 11, 10.5, str(number), ha='center', va='center', fontsize=9.5, color='white',
+                wide = 22 + 8 * max(0, len(str(number)) - 2)
+                axes.add_patch(Rectangle((left, 0), wide, 20, color=TRANSIENT, lw=0))
+                axes.text(left + wide / 2, 10.5, str(number), ha='center', va='center', fontsize=9.5, color='white',
                           weight='bold', family=FONT)
 
     def event_lanes(self) -> None:

@@ -92,7 +92,8 @@ class OpenCVVideo(FrameSource):
             raise unreadable(path)
 
     def _start(self) -> None:
-        self._video, self._next, self._last = cv2.VideoCapture(str(self.path)), 0, None
+        self._video, self._next = cv2.VideoCapture(str(self.path)), 0
+        self._last: Any = None
 
     def _read(self, index: int) -> Optional[np.ndarray]:
         if index == self._next - 1:
