@@ -226,7 +226,11 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 def write_picture(args: argparse.Namespace) -> int:
     """The picture and the table of one clip."""
+    from lsef_plugins.datasets.integrity import video_fault
     from lsef_plugins.visualization import draw_decomposition, energy_table, find_events, save_picture, write_csv
+    fault = video_fault(args.video) if os.path.isfile(args.video) else None
+    if fault:                       # before a decoder meets it, whose process a cut off file can kill
+        raise ValueError(f'{args.video} cannot be read as a video: it {fault}. Copy or export it again.')
     out = Path(args.out or f'{Path(args.video).stem}_decomposition.png')
     table_file = Path(args.csv or out.with_suffix('.csv'))
     found = of_features(args) if args.config else of_pixels(args)

@@ -5,7 +5,6 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 import numpy as np
 import torch
 
-from lsef_plugins.compat.checkpoint_errors import CheckpointError
 from lsef_plugins.models import LSEFNeck
 
 SAMPLERS = ('SampleFrames', 'DenseSampleFrames', 'UniformSample')
@@ -39,7 +38,7 @@ def load_recognizer(config: str, checkpoint: Optional[str] = None, device: str =
         return cfg, recognizer, None
     try:
         content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    except CheckpointError as error:
+    except RuntimeError as error:   # a CheckpointError, which names the file and the way out
         raise ValueError(error) from error
     load_weights(recognizer, content, checkpoint, config)
     return cfg, recognizer, content

@@ -18,6 +18,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 import torch
 
+from lsef_plugins.models.heads import ValenceArousalHead
 from lsef_plugins.visualization.timeline import Reading
 
 from .recognizers import (
@@ -63,7 +64,7 @@ class RecognizerReader:
         self.classes = class_words(tested_dataset(cfg), content)
         head: Any = getattr(self.recognizer, 'cls_head', None)
         self.multi_class = bool(getattr(head, 'multi_class', False))
-        if hasattr(head, 'average_clips') and head.average_clips != 'prob' and not hasattr(head, 'num_frames'):
+        if hasattr(head, 'average_clips') and not isinstance(head, ValenceArousalHead):
             head.average_clips = 'score' if self.multi_class else 'prob'
         self.shape: Tuple[int, ...] = ()
         self._compose: Any = None

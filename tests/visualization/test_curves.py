@@ -58,8 +58,9 @@ def test_summaries_count_windows_and_span_ratings(timeline):
 def test_without_classes_and_ratings_there_are_no_columns_of_them(timeline):
     import dataclasses
     plain = dataclasses.replace(timeline, probabilities=None, ratings=None)
-    assert list(curve_columns(plain, [])) == ['frame', 'time_s', 'window', 'base_energy_ratio', 'transient_energy_ratio',
-                                              'residual_energy_ratio', 'frame_gate', 'event']
+    assert list(curve_columns(plain, [])) == [
+        'frame', 'time_s', 'window', 'base_energy_ratio', 'transient_energy_ratio', 'residual_energy_ratio',
+        'frame_gate', 'event']
     assert class_rows(plain) == rating_rows(plain) == []
 
 

@@ -45,8 +45,8 @@ def page():
 
 def test_hostile_names_stay_text(page):
     found = Page(page)
-    allowed = {'html', 'head', 'meta', 'title', 'style', 'body', 'h1', 'h2', 'dl', 'dt', 'dd', 'img', 'table', 'tr', 'th',
-               'td', 'ul', 'li', 'p', 'a'}
+    allowed = {'html', 'head', 'meta', 'title', 'style', 'body', 'h1', 'h2', 'dl', 'dt', 'dd', 'img', 'table', 'tr',
+               'th', 'td', 'ul', 'li', 'p', 'a'}
     assert {tag for tag, _ in found.tags} <= allowed
     assert not any(name.startswith('on') for _, attributes in found.tags for name in attributes)
     assert sum(word == HOSTILE for word in found.words) == 7        # title, h1, two facts, heading, class, note
