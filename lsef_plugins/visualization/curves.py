@@ -96,9 +96,15 @@ def write_curves(csv_file: Union[str, Path], json_file: Union[str, Path], timeli
     writer.writerow(columns)
     writer.writerows(zip(*columns.values()))        # None is an empty cell
     write_whole(csv_file, text.getvalue())
-    everything = dict(about, events=event_rows(timeline, events), windows=window_rows(timeline), frames=columns)
-    write_whole(json_file, json.dumps(everything, allow_nan=False, ensure_ascii=False) + '\n')
+    head = dict(about, events=event_rows(timeline, events), windows=window_rows(timeline))
+    # Column by column: the encoder holds a small string for each number until it is done.
+    frames = ',\n'.join(f'{_json(name)}: {_json(values)}' for name, values in columns.items())
+    write_whole(json_file, f'{_json(head)[:-1]},\n"frames": {{{frames}}}}}\n')
     return Path(csv_file), Path(json_file)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
 
 def _rounded(values: Any, digits: int) -> List[float]:

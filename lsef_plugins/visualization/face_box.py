@@ -81,9 +81,18 @@ def smooth_track(indices: List[int], boxes: List[Box], looked: int) -> FaceTrack
 
 
 def running_median(values: np.ndarray, length: int = SMOOTHED) -> np.ndarray:
-    """Median of the ``length`` values around each; fewer at the two ends."""
-    reach = length // 2
-    return np.array([np.median(values[max(0, k - reach):k + reach + 1]) for k in range(len(values))])
+    """Median of the ``length`` values around each, of fewer, as many on both sides, towards the two ends.
+
+    The ends themselves by Tukey's rule, the median of the value, its neighbour and the line through its neighbours: a
+    steady motion is kept from the first value to the last, and a wrong one is not.
+    """
+    count = len(values)
+    reach = np.minimum(length // 2, np.minimum(np.arange(count), np.arange(count)[::-1]))
+    smooth = np.array([np.median(values[k - r:k + r + 1]) for k, r in enumerate(reach)])
+    if count >= 4:
+        smooth[0] = np.median([values[0], smooth[1], 3 * smooth[1] - 2 * smooth[2]])
+        smooth[-1] = np.median([values[-1], smooth[-2], 3 * smooth[-2] - 2 * smooth[-3]])
+    return smooth
 
 
 def face_detector() -> Detector:

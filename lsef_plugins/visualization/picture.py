@@ -314,11 +314,15 @@ class ClipPage(Page):
         self.y += 98
 
     def foot(self, caption: str, features: str) -> None:
+        energy, counts = self.summary(features)
+        self.line(self.y, f'{energy}   {counts}', 9.5)
+        self.line(self.y + 20, caption, 9.5, QUIET)
+
+    def summary(self, features: str) -> Tuple[str, str]:
+        """Shares of energy; events and bad frames."""
         shares = {name: percent(self.table[name].mean()) for name in ('base', 'transient', 'residual', 'cross')}
         bad = int((self.table['frame_gate'] > BAD_FRAME).sum())
-        line = (f"Energy of the {features}: stable {shares['base']}, transient "
-                f"{shares['transient']}, residual {shares['residual']}, overlap of the three {shares['cross']}.   "
+        return (f"Energy of the {features}: stable {shares['base']}, transient {shares['transient']}, residual "
+                f"{shares['residual']}, overlap of the three {shares['cross']}.",
                 f'Events found: {len(self.found)}.   Frames gated by more than half (purple outline): {bad} '
-                 f'of {len(self.seconds)}.')
-        self.line(self.y, line, 9.5)
-        self.line(self.y + 20, caption, 9.5, QUIET)
+                f'of {len(self.seconds)}.')

@@ -62,7 +62,7 @@ def draw_surfaces(surfaces: Surfaces, times: ArrayLike, title: str = '', width: 
         surfaces: what :func:`surfaces_of` returns.
         times: ``(t,)`` seconds of its frames, increasing.
         title: the line on top.
-        width: of the picture in pixels, at least 900.
+        width: of the picture in pixels, at least 1200.
 
     Returns:
         A matplotlib Figure with a canvas of its own (:func:`save_picture` writes it).
@@ -71,9 +71,9 @@ def draw_surfaces(surfaces: Surfaces, times: ArrayLike, title: str = '', width: 
         ValueError: times and surfaces do not belong together.
     """
     seconds = np.asarray(times, dtype=np.float64)
-    if seconds.shape != (len(surfaces.composite), ) or len(seconds) < 2 or width < 900:
+    if seconds.shape != (len(surfaces.composite), ) or len(seconds) < 2 or width < 1200:
         raise ValueError(f'the surfaces have {len(surfaces.composite)} frames (two are needed), times have the shape '
-                         f'{seconds.shape}; width is {width} (900 pixels are needed).')
+                         f'{seconds.shape}; width is {width} (1200 pixels are needed).')
     with plain_matplotlib():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -121,7 +121,7 @@ def _own_reach(part: np.ndarray, reach: Tuple[float, float]) -> Optional[Tuple[f
 def _words(axes: Any, name: str, surfaces: Surfaces, own: bool) -> None:
     colour = {'composite': INK, 'stable': STABLE, 'transient': TRANSIENT}[name]
     heading = {'composite': 'Composite', 'stable': 'Stable', 'transient': 'Transient'}[name]
-    axes.text2D(.47, .845, heading + (' (vertical axis of its own)' if own else ''), transform=axes.transAxes,
+    axes.text2D(.47, .845, heading + (' (its own axis)' if own else ''), transform=axes.transAxes,
                 fontsize=12, color=colour, family=FONT, weight='bold', ha='center')
     axes.set_xlabel('time in s', fontsize=9, color=QUIET, family=FONT)
     axes.set_ylabel(surfaces.place, fontsize=9, color=QUIET, family=FONT)

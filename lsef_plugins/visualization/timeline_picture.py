@@ -70,7 +70,7 @@ class TimelinePage(ClipPage):
         self.timeline = timeline
         self.rows = _shown_classes(timeline)
         self.below = 146 + 116 + 92 + (CLASS_ROW * len(self.rows) + 44 if self.rows else 0) \
-            + (128 if timeline.ratings is not None else 0) + 26 + 52
+            + (128 if timeline.ratings is not None else 0) + 26 + 70
         super().__init__(ratio, timeline.times, timeline.table(), list(events), width)
 
     def head(self, title: str, subtitle: Any) -> None:
@@ -199,6 +199,10 @@ class TimelinePage(ClipPage):
         axes.tick_params(axis='x', length=4, color=QUIET, labelsize=9.5)
         axes.xaxis.set_major_formatter(lambda x, _: clock(x, self.edges[-1]))
         self.y += 26
+
+    def foot(self, caption: str, features: str) -> None:
+        for number, words in enumerate((*self.summary(features), caption)):
+            self.line(self.y + 19 * number, words, 9.5, QUIET if number == 2 else INK)
 
 
 def envelope(x: np.ndarray, values: np.ndarray, columns: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,13 +3,13 @@
 Files of a clip named ``clip``: ``clip.html`` (everything at one glance), ``clip.png`` and ``clip_surfaces.png`` (its
 pictures), ``clip.csv`` and ``clip.json`` (the curves), on request an overlay video. Each is whole or not there.
 """
-import io
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
+from .colours import few_colours
 from .curves import class_rows, event_rows, rating_rows, write_curves
 from .moments import read_moments, window_reader
 from .overlay import write_overlay
@@ -157,8 +157,8 @@ def _surfaces(clip: ReadClip, reader: Any, reading: Reading, window: Window, wid
     count = reading.parts.stable.shape[2]
     shown = times[(np.arange(count) + .5).astype(int) * len(times) // count]
     place = '' if len(clip.timeline.windows) == 1 else ', the window of the strongest transient'
-    return draw_surfaces(surfaces_of(reading.parts, reader.pixels), shown,
-                         f'{times[0]:.2f} to {times[-1]:.2f} s{place}', max(900, width))
+    title = f'Composite = stable + transient, {times[0]:.2f} to {times[-1]:.2f} s{place}'
+    return draw_surfaces(surfaces_of(reading.parts, reader.pixels), shown, title, max(1300, width))
 
 
 def _about(clip: ReadClip, reader: Any, settings: Settings) -> Dict[str, Any]:
@@ -171,7 +171,7 @@ def _about(clip: ReadClip, reader: Any, settings: Settings) -> Dict[str, Any]:
     return {
         'clip': clip.path.name,
         'frames': source.length, 'fps': round(source.fps, 4),
-        'sampling': f'{len(timeline.indices)} of {source.length} frames, {every(interval)}, {timeline.times[0]:.2f} to '
+        'sampling': f'{len(timeline.indices)} of {source.length} frames{every(interval)}, {timeline.times[0]:.2f} to '
                     f'{timeline.times[-1]:.2f} s, at {source.fps:g} fps; {windows}',
         'decomposition': reader.words(length).replace('   ·   ', '; '),
         'merged': 'each frame from the window in which it is most central',
@@ -190,15 +190,6 @@ def _words(clip: ReadClip, settings: Settings) -> str:
     return '; '.join(each for each in said if each)
 
 
-def few_colours(path: Path) -> bytes:
-    """A PNG file with a palette of 256 colours: a third of the bytes, for what travels inside a page."""
-    from PIL import Image  # comes with matplotlib
-    data = io.BytesIO()
-    with Image.open(path) as picture:
-        picture.convert('RGB').quantize(256).save(data, format='PNG', optimize=True)
-    return data.getvalue()
-
-
 def _png(picture: np.ndarray) -> bytes:
     good, data = cv2.imencode('.png', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not good:
@@ -207,8 +198,8 @@ def _png(picture: np.ndarray) -> bytes:
 
 
 def every(interval: int) -> str:
-    """Which frames are sampled, in words."""
-    return 'each of them' if interval == 1 else f'one in {interval}'
+    """Which frames are sampled, in words; nothing where all are."""
+    return '' if interval == 1 else f', one in {interval}'
 
 
 def _sentence(words: str) -> str:

@@ -28,7 +28,7 @@ def test_a_clip_becomes_a_page_pictures_and_tables(tiny_videos, tmp_path):
     HTMLParser().feed(page)
     told = json.loads((tmp_path / 'a.json').read_text())
     assert told['clip'] == 'clip_0.mp4' and '5 windows of 8, one every 4' in told['sampling']
-    assert told['sampling'].startswith('24 of 24 frames, each of them, 0.00 to 0.92 s, at 25 fps')
+    assert told['sampling'].startswith('24 of 24 frames, 0.00 to 0.92 s, at 25 fps')
     with open(tmp_path / 'a.csv', newline='') as file:
         assert [int(row['frame']) for row in csv.DictReader(file)] == list(range(24))
 
