@@ -10,6 +10,7 @@ from lsef_plugins.visualization.colours import few_colours, fixed_colours
 def test_rare_colours_of_the_page_stay_and_the_file_shrinks(tmp_path):
     rng = np.random.default_rng(0)
     picture = rng.normal([190, 140, 110], 25, (200, 300, 3)).clip(0, 255).astype(np.uint8)
+    picture[100:] = rng.integers(244, 255, (100, 300, 3))   # nearly white, beside white
     fixed = np.array(fixed_colours(), np.uint8)
     picture[0, :len(fixed)] = fixed                         # one pixel of each
     Image.fromarray(picture).save(tmp_path / 'a.png')

@@ -36,6 +36,7 @@ def test_csv_and_json_agree_and_are_the_timeline(timeline, tmp_path):
     np.testing.assert_allclose(told['frames']['valence'], timeline.ratings[:, 0], atol=1e-4)
     assert told['frames']['event'] == [None, 1, 1, None, None, None, None, None, 2, 2]
     assert told['frames']['p_怒'] == [timeline.probabilities[k, 2] for k in timeline.window]
+    assert told['frames']['window'] == [1] * 4 + [2] * 3 + [3] * 3 == (timeline.window + 1).tolist()
     assert told['clip'] == 'a.mp4' and [each['apex_s'] for each in told['events']] == [.16, .72]
     assert told['events'][0]['amplitude_ratio'] == pytest.approx(np.sqrt(table['transient'][2]), rel=1e-3)
     assert told['windows'][1] == dict(window=2, first_s=.24, last_s=.48,
