@@ -1,11 +1,16 @@
-"""A video in, a picture and a table out: what stays in it, and what comes and goes.
+"""A video in, a picture, a report and a table out: what stays in it, and what comes and goes.
 
     python tools/visualize_decomposition.py clip.mp4
     python tools/visualize_decomposition.py clip.mp4 --out picture.png --csv table.csv --start 2 --duration 4
     python tools/visualize_decomposition.py clip.mp4 --config my_config.py --checkpoint best.pth
+    python tools/visualize_decomposition.py film.mp4 --report reports/ --config my_config.py --checkpoint best.pth
+    python tools/visualize_decomposition.py folder_of_videos/ --report reports/ --face-crop --video
 
 Without a config the pixels themselves are decomposed, which needs no training. With one, the features that the
 recognizer's LSEFNeck receives are, in the frames that the config's test pipeline samples.
+
+With --report, and for folders, a clip of any length is read whole, in overlapping windows and bounded memory; an HTML
+report, pictures, CSV and JSON are written.
 """
 import argparse
 import os
@@ -29,7 +34,7 @@ class Decomposed(NamedTuple):
 
 def parse_args(arguments: Optional[List[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('video', help='video file')
+    parser.add_argument('video', help='video file; or a folder of videos, or of frames')
     parser.add_argument('--out', metavar='PNG', help='the picture (default: <video>_decomposition.png here)')
     parser.add_argument('--csv', metavar='CSV', help='the table (default: beside the picture)')
     parser.add_argument('--title', help='first line of the picture')
@@ -45,15 +50,44 @@ def parse_args(arguments: Optional[List[str]] = None) -> argparse.Namespace:
     features.add_argument('--checkpoint', help='its checkpoint; without one it is untrained')
     features.add_argument('--stream', type=int, default=0, help='which map of a multi-stream recognizer (default: 0)')
     features.add_argument('--device', default='cpu', help='(default: %(default)s)')
+    report = parser.add_argument_group('a report of a whole video, or of each in a folder')
+    report.add_argument('--report', metavar='FOLDER',
+                        help='gets the files (default for a folder: <name>_decomposition)')
+    report.add_argument('--video', action='store_true', dest='overlay', help='write an overlay video too')
+    report.add_argument('--face-crop', action='store_true', help='look at the face only, where one is found')
+    report.add_argument('--window', type=int, help='frames of a window (pixels only; default: 32)')
+    report.add_argument('--interval', type=int,
+                        help="from one frame of a window to the next (default: the sampler's; for pixels at most 25 a "
+                             'second)')
+    report.add_argument('--stride', type=int, help='sampled frames from window to window (default: half a window)')
+    report.add_argument('--span', type=float, help='seconds of a window of samplers of equal parts (default: 2)')
+    report.add_argument('--fps', type=float, help='frames per second of folders of frames (default: 25)')
     args = parser.parse_args(arguments)
-    of_pixels_only = ('frames', 'start', 'duration', 'rank', 'kappa')
-    given = [f'--{name}' for name in of_pixels_only if getattr(args, name) is not None]
-    if args.config and given:
-        parser.error(f'{", ".join(given)}: with --config the sampling and the decomposition are those of the config; '
-                     'change them there (test pipeline, neck)')
+    check_args(parser, args)
+    return args
+
+
+def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Options that would be ignored are refused."""
+    def given(*names: str) -> str:
+        return ', '.join('--' + {'overlay': 'video'}.get(name, name).replace('_', '-') for name in names
+                         if getattr(args, name) not in (None, False))
+    if args.report is None and os.path.isdir(args.video):
+        args.report = f'{Path(args.video).resolve().name}_decomposition'
+    wrong = given('overlay', 'face_crop', 'window', 'interval', 'stride', 'span', 'fps')
+    if args.report is None and wrong:
+        parser.error(f'{wrong}: for reports; add --report FOLDER')
+    wrong = given('out', 'csv', 'title', 'frames')
+    if args.report is not None and wrong:
+        parser.error(f'{wrong}: for the picture of one clip, not for reports (--report, or a folder)')
+    of_pixels_only = ('rank', 'kappa', 'window') + (() if args.report else ('frames', 'start', 'duration'))
+    if args.config and given(*of_pixels_only):
+        parser.error(f'{given(*of_pixels_only)}: with --config the sampling and the decomposition are those of the '
+                     'config; change them there (test pipeline, neck)')
+    if args.span is not None and not args.config:
+        parser.error('--span is for a sampler of a --config; for pixels say --window and --interval')
     if args.checkpoint and not args.config:
         parser.error('--checkpoint needs its --config')
-    return args
 
 
 def of_pixels(args: argparse.Namespace) -> Decomposed:
@@ -78,88 +112,136 @@ def of_features(args: argparse.Namespace) -> Decomposed:
     from lsef_plugins.register_all import register_all
     register_all()                  # first: the host is repaired before its packages and configs are read
     import torch
-    from mmaction.apis import init_recognizer
-    from mmengine.config import Config
     from mmengine.dataset import Compose, pseudo_collate
 
-    from lsef_plugins.compat.checkpoint_errors import CheckpointError
-    from lsef_plugins.models import LSEFNeck
+    from lsef_plugins.engine.recognizers import (
+        load_recognizer,
+        neck_of,
+        notes_of,
+        pictures_of,
+        tested_dataset,
+        words_of,
+    )
     from lsef_plugins.visualization import sample_video
     rate = sample_video(args.video, frames=4, short_side=16).fps        # and a clear word on a video that is none
-    config = Config.fromfile(args.config)
-    torch.manual_seed(0)            # for a recognizer without a checkpoint
-    try:
-        recognizer = init_recognizer(config, args.checkpoint, device=args.device)
-    except CheckpointError as error:
-        raise ValueError(error) from error
-    necks = [module for module in recognizer.modules() if isinstance(module, LSEFNeck)]
-    if not necks:
-        raise ValueError(f"{args.config}: this {type(recognizer).__name__} has no LSEFNeck. Add neck=dict("
-                         "type='LSEFNeck') to its model, or leave --config out to decompose the pixels.")
-    if not 0 <= args.stream < len(necks[0].streams):
-        raise ValueError(f'--stream {args.stream}: this recognizer has {len(necks[0].streams)} of them; count from 0.')
+    config, recognizer, _ = load_recognizer(args.config, args.checkpoint, args.device)
+    neck = neck_of(recognizer, args.config, args.stream)
     indices = np.zeros(0, int)
     results = dict(filename=args.video, label=-1, start_index=0, modality='RGB')
-    for step in config.get('test_pipeline') or config.test_dataloader.dataset.pipeline:
+    for step in config.get('test_pipeline') or tested_dataset(config)['pipeline']:
         if step['type'] == 'SampleFrames' and step.get('clip_len', 1) > 1:
             step = {**step, 'num_clips': 1}     # one stretch of time is one picture
         results = Compose([step])(results)
         indices = np.asarray(results.get('frame_inds', indices)).ravel()     # packing drops them
     caught: List[Any] = []
-    hook = necks[0].register_forward_pre_hook(lambda module, inputs: caught.append(inputs[0]))
+    hook = neck.register_forward_pre_hook(lambda module, inputs: caught.append(inputs[0]))
     try:
         with torch.no_grad():
             recognizer.test_step(pseudo_collate([results]))
     finally:
         hook.remove()
     maps = caught[0] if isinstance(caught[0], torch.Tensor) else caught[0][args.stream]
-    stream = necks[0].streams[args.stream]
+    stream = neck.streams[args.stream]
     crop = len(maps) - 1            # of ThreeCrop's left, right, middle and of TenCrop's the one in the middle
     with torch.no_grad():
         parts = stream.decompose(maps[crop:crop + 1])
-    shown, indices = _frames_seen(results['inputs'], indices, crop, maps.shape[2])
-    rank = getattr(stream.sem, 'rank', 0)
-    kappa = float(stream.ddm.kappa.detach().mean()) if stream.ddm is not None else float('nan')
-    return Decomposed(
-        parts, shown, indices, indices / rate,
-        f'{Path(args.config).name}   ·   features: {maps.shape[1]} channels, {maps.shape[4]} x {maps.shape[3]}, '
-        f'{maps.shape[2]} frames   ·   base of rank {rank} at most   ·   transient beyond κ = {kappa:.2g}, mean of the '
-        'channels',
-        (f'Checkpoint {Path(args.checkpoint).name}.' if args.checkpoint else 'Untrained: no checkpoint was given.')
-        + ' The stable row shows the mixture of frames that the features\' base is.', False)
+    chosen = middle_frames(len(indices), maps.shape[2])
+    shown, indices = pictures_of(results['inputs'], len(indices), crop)[chosen], indices[chosen]
+    return Decomposed(parts, shown, indices, indices / rate, words_of(args.config, stream, tuple(maps.shape)),
+                      notes_of(args.checkpoint), False)
 
 
-def _frames_seen(inputs: Any, indices: np.ndarray, crop: int, count: int):
-    """The frames as the recognizer sees them, ``(t, h, w, 3)``, and their indices, one for each frame of the map."""
-    pictures = inputs.numpy()
-    if pictures.ndim == 5:                              # (crops, 3, t, h, w)
-        pictures = pictures[min(crop, len(pictures) - 1)].transpose(1, 2, 3, 0)
-    else:                                               # (crops t, 3, h, w)
-        length = len(indices)
-        first = min(crop * length, len(pictures) - length)
-        pictures = pictures[first:first + length].transpose(0, 2, 3, 1)
-    chosen = np.round((np.arange(count) + .5) * len(indices) / count - .5).astype(int)
-    return np.ascontiguousarray(pictures[chosen].clip(0, 255).astype(np.uint8)), indices[chosen]
+def middle_frames(length: int, count: int) -> np.ndarray:
+    """Of ``length`` frames those in the middle of each of the ``count`` frames of a feature map."""
+    return np.round((np.arange(count) + .5) * length / count - .5).astype(int)
+
+
+def write_reports(args: argparse.Namespace) -> int:
+    """A report of each clip, an index of several, and at the end what failed."""
+    from lsef_plugins.datasets.integrity import video_fault
+    from lsef_plugins.visualization.face_box import face_detector
+    from lsef_plugins.visualization.source import clips_in
+    from lsef_plugins.visualization.video_report import Settings, report_clips
+    source, folder = Path(args.video), Path(args.report)
+    paths = clips_in(source) if source.is_dir() else [source]
+    settings = Settings(args.start or 0.0, args.duration, args.stride, args.fps,
+                        face_detector() if args.face_crop else None, args.overlay, args.width)
+    failed = []
+    for outcome in report_clips(paths, folder, reader_of(args), settings, progress_of, video_fault):
+        if outcome.error:
+            failed.append(outcome.error)
+        print(f'{outcome.path.name}: ' + (f'{outcome.words}; wrote {outcome.report}' if outcome.report else 'failed'))
+    if len(paths) > 1:
+        print(f'{len(paths) - len(failed)} of {len(paths)} clips; wrote {folder / "index.html"}')
+    for error in failed:
+        print(f'error: {error}', file=sys.stderr)
+    return 1 if failed else 0
+
+
+def reader_of(args: argparse.Namespace) -> Any:
+    """What looks at windows: a recognizer, or the pixels themselves."""
+    if not args.config:
+        from lsef_plugins.visualization.pixel_reader import PixelReader
+        return PixelReader(args.window, args.interval, args.rank, 3.0 if args.kappa is None else args.kappa)
+    from lsef_plugins.register_all import register_all
+    register_all()
+    from lsef_plugins.engine.window_reader import SPAN, RecognizerReader
+    return RecognizerReader(args.config, args.checkpoint, args.device, args.stream, args.interval,
+                            SPAN if args.span is None else args.span)
+
+
+def progress_of(name: str) -> Any:
+    """A line that counts, in a terminal in place and elsewhere every tenth."""
+    def progress(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(f'\r{name}: {done} of {total}', end='\n' if done == total else '', file=sys.stderr, flush=True)
+        elif done * 10 // total > (done - 1) * 10 // total:
+            print(f'{name}: {done} of {total}', file=sys.stderr, flush=True)
+    return progress
+
+
+def missing_package() -> Optional[str]:
+    """What has to be installed before anything can be drawn, or None."""
+    for module, package in (('cv2', 'opencv-python'), ('matplotlib', 'matplotlib'), ('torch', 'torch')):
+        try:
+            __import__(module)
+        except ImportError as error:
+            return (f'{module} cannot be imported ({error}). pip install {package}'
+                    + (', or opencv-python-headless on a machine without a screen.' if module == 'cv2' else '.'))
+    return None
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
     args = parse_args(arguments)
-    from lsef_plugins.visualization import draw_decomposition, energy_table, find_events, save_picture, write_csv
-    out = Path(args.out or f'{Path(args.video).stem}_decomposition.png')
-    table_file = Path(args.csv or out.with_suffix('.csv'))
+    missing = missing_package()
+    if missing:
+        print(f'error: {missing}', file=sys.stderr)
+        return 1
     try:
-        found = of_features(args) if args.config else of_pixels(args)
-        table = energy_table(found.parts)
-        events = find_events(table['transient'], table['residual'])
-        figure = draw_decomposition(
-            found.frames, found.parts, found.times, events=events, subtitle=found.subtitle, caption=found.caption,
-            title=args.title or f'What stays and what comes and goes: {Path(args.video).name}', pixels=found.pixels,
-            width=args.width)
-        save_picture(figure, out)
-        write_csv(table_file, table, found.indices, found.times, events)
+        return write_reports(args) if args.report is not None else write_picture(args)
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
+
+
+def write_picture(args: argparse.Namespace) -> int:
+    """The picture and the table of one clip."""
+    from lsef_plugins.datasets.integrity import video_fault
+    from lsef_plugins.visualization import draw_decomposition, energy_table, find_events, save_picture, write_csv
+    fault = video_fault(args.video) if os.path.isfile(args.video) else None
+    if fault:                       # before a decoder meets it, whose process a cut off file can kill
+        raise ValueError(f'{args.video} cannot be read as a video: it {fault}. Copy or export it again.')
+    out = Path(args.out or f'{Path(args.video).stem}_decomposition.png')
+    table_file = Path(args.csv or out.with_suffix('.csv'))
+    found = of_features(args) if args.config else of_pixels(args)
+    table = energy_table(found.parts)
+    events = find_events(table['transient'], table['residual'])
+    figure = draw_decomposition(
+        found.frames, found.parts, found.times, events=events, subtitle=found.subtitle, caption=found.caption,
+        title=args.title or f'What stays and what comes and goes: {Path(args.video).name}', pixels=found.pixels,
+        width=args.width)
+    save_picture(figure, out)
+    write_csv(table_file, table, found.indices, found.times, events)
     for number, event in enumerate(events, start=1):
         print(f'event {number}: {found.times[event.onset]:.2f} s to {found.times[event.offset]:.2f} s, strongest at '
               f'{found.times[event.apex]:.2f} s')

@@ -57,7 +57,7 @@ def sample_video(path: Union[str, Path], frames: int = 48, start: float = 0.0, d
                          f'between {start:g} s and the end of the stretch; at least {MIN_FRAMES} are needed. '
                          'Choose another --start and --duration, or a longer video.')
     indices = np.round(np.linspace(first, last - 1, min(frames, available))).astype(int)
-    pictures = read(indices, lambda picture: _shrink(picture, short_side))
+    pictures = read(indices, lambda picture: shrink(picture, short_side))
     return SampledClip(path, np.stack(pictures), indices, indices / fps, fps, length)
 
 
@@ -76,7 +76,7 @@ def still_stretch(frames: np.ndarray) -> Optional[Tuple[int, int]]:
     return int(starts[longest]), int(ends[longest])
 
 
-def _shrink(picture: np.ndarray, short_side: int) -> np.ndarray:
+def shrink(picture: np.ndarray, short_side: int) -> np.ndarray:
     height, width = picture.shape[:2]
     scale = short_side / min(height, width)
     if scale >= 1:
@@ -96,7 +96,7 @@ def _open(path: Path, reader: Optional[str]) -> Opened:
     return _open_opencv(path)       # opens files that break off, and says where
 
 
-def _unreadable(path: Path) -> ValueError:
+def unreadable(path: Path) -> ValueError:
     return ValueError(f'{path} ({path.stat().st_size} bytes) cannot be read as a video: it is empty, cut off, or not '
                       'a video. Download or export it again; `ffprobe` on it tells more.')
 
@@ -113,9 +113,9 @@ def _open_decord(path: Path) -> Opened:
         video = decord.VideoReader(str(path), num_threads=1)
         length, fps = len(video), float(video.get_avg_fps())
     except Exception as error:      # decord raises RuntimeError and its own DECORDError, which no module exports
-        raise _unreadable(path) from error
+        raise unreadable(path) from error
     if not length or not fps > 0:
-        raise _unreadable(path)
+        raise unreadable(path)
 
     def read(indices, shrink):
         pictures = []
@@ -134,7 +134,7 @@ def _open_opencv(path: Path) -> Opened:
     length, fps = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), float(video.get(cv2.CAP_PROP_FPS))
     if not video.isOpened() or length < 1 or not fps > 0:
         video.release()
-        raise _unreadable(path)
+        raise unreadable(path)
 
     def read(indices, shrink):
         pictures, wanted, position = [], {int(index) for index in indices}, 0

@@ -14,7 +14,6 @@ Axes: ``b`` clips, ``c`` channels, ``t`` time, ``h w`` space, ``r`` directions.
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
 MAD_TO_SIGMA = 1.4826
@@ -53,15 +52,28 @@ def energy_table(parts: Any, clip: int = 0) -> Dict[str, np.ndarray]:
     Raises:
         ValueError: the parts do not describe one grid, or there is no such clip.
     """
-    stable, transient, residual = _parts_of(parts, clip)
-    squares = {name: part.square().sum((0, 2, 3)) for name, part in
-               (('base', stable), ('transient', transient), ('residual', residual),
-                ('frame', stable + transient + residual))}
-    total = squares['frame'].mean()
-    table = {name: (value / total if total > 0 else torch.zeros_like(value)).cpu().numpy()
-             for name, value in squares.items()}
-    table['cross'] = table['frame'] - table['base'] - table['transient'] - table['residual']
+    squares = frame_squares(parts, clip)
+    table = shares_of(squares)
     table['frame_gate'] = parts.frame_gate[clip].detach().double().cpu().numpy()
+    return table
+
+
+def frame_squares(parts: Any, clip: int = 0) -> Dict[str, np.ndarray]:
+    """Mean square of an element of ``base``, ``transient``, ``residual`` and ``frame``, frame by frame, ``(t,)`` each.
+
+    In squared units of the features, not in shares: frames of several windows of one video compare.
+    """
+    stable, transient, residual = _parts_of(parts, clip)
+    return {name: part.square().mean((0, 2, 3)).cpu().numpy() for name, part in
+            (('base', stable), ('transient', transient), ('residual', residual),
+             ('frame', stable + transient + residual))}
+
+
+def shares_of(squares: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """Squares of all frames as shares of the mean frame's, and ``cross``; all 0 where all frames are."""
+    total = squares['frame'].mean()
+    table = {name: value / total if total > 0 else np.zeros_like(value) for name, value in squares.items()}
+    table['cross'] = table['frame'] - table['base'] - table['transient'] - table['residual']
     return table
 
 

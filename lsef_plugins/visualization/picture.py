@@ -1,29 +1,38 @@
 """One picture of a decomposed clip: film strip, stable strip, transient strip and curves over one time axis.
 
-Everything below the title shares its horizontal axis, so an event is one vertical glance. Each column of the strips
-stands for an equal slot of time and shows that slot's most eventful frame; a triangle under it marks the moment.
-Colours are Okabe and Ito's, which people with any colour vision can tell apart.
+Each column of the strips stands for an equal slot of time and shows that slot's most eventful frame; a triangle under
+it marks the moment.
 """
-import contextlib
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .clip import still_stretch
 from .energy import Event, base_directions, energy_table, event_threshold, find_events, transient_amplitude
+from .page import (
+    BAD_FRAME,
+    FAINT,
+    FONT,
+    GATE,
+    INK,
+    LEFT,
+    QUIET,
+    RIGHT,
+    STABLE,
+    TOP,
+    TRANSIENT,
+    Page,
+    frame_edges,
+    percent,
+    plain_matplotlib,
+    round_ticks,
+    spread,
+)
 from .pixels import check_frames
 from .strips import enlarge, operator_of, stable_pictures, transient_pictures
 
-INK, QUIET, FAINT = '#1f2328', '#646c76', '#d9dde2'
-STABLE, TRANSIENT, GATE, EVENT_SHADE = '#0072b2', '#d55e00', '#9b4f88', '#fbe9dc'
-FONT = 'DejaVu Sans'
-#: A frame is outlined as bad from this gate on: more than half of it is replaced in the base.
-BAD_FRAME = 0.5
 COLUMNS = 10
-# Layout in pixels of a picture 1600 wide.
-LEFT, RIGHT, TOP, GAP = 212, 64, 112, 10
-DPI = 100
 
 TruthEvent = Tuple[int, int, int, str]
 
@@ -85,25 +94,34 @@ def draw_decomposition(
             if not 0 <= onset <= apex <= offset < len(frames):
                 raise ValueError(f'{kind} event {name!r} at {(int(onset), int(apex), int(offset))}: onset, apex and '
                                  f'offset follow one another and are positions in this clip, 0 to {len(frames) - 1}.')
-    with _plain_matplotlib():
-        page = _Page(frames, seconds, table, found, width, truth=planted)
+    with plain_matplotlib():
+        page = ClipPage(frames.shape[1] / frames.shape[2], seconds, table, found, width, truth=planted)
         page.head(title, subtitle)
-        page.strips(parts, clip, pixels)
+        page.strips(*_pictures(page, frames, parts, clip, pixels), pixels)
         page.event_lanes()
         page.transient_curve()
         page.base_curves(base_directions(parts, clip=clip))
         page.gate_bars()
-        page.foot(caption, pixels)
+        page.foot(_standing(frames, seconds) + caption, 'pixels' if pixels else 'features')
         return page.figure
 
 
-@contextlib.contextmanager
-def _plain_matplotlib() -> Iterator[None]:
-    """matplotlib's own defaults, whatever the user has set; the user's settings come back."""
-    import matplotlib
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        yield
+def _pictures(page: 'ClipPage', frames: np.ndarray, parts: Any, clip: int,
+              pixels: bool) -> Tuple[List[np.ndarray], List[np.ndarray], List[np.ndarray]]:
+    """Clip, stable part and transient at the frames that the page shows."""
+    stable, transient = (part[clip].detach().float().cpu() for part in (parts.stable, parts.transient))
+    chosen = [slot.frame for slot in page.slots]
+    return ([enlarge(frames[t], page.cell) for t in chosen],
+            stable_pictures(frames, chosen, page.cell, stable, operator_of(parts, clip), pixels),
+            transient_pictures(transient, frames, chosen, page.cell, pixels))
+
+
+def _standing(frames: np.ndarray, seconds: np.ndarray) -> str:
+    still = still_stretch(frames)
+    if not still:
+        return ''
+    first, last = seconds[list(still)]
+    return f'The picture stands still from {first:.2f} to {last:.2f} s.   '
 
 
 def _check_times(times: ArrayLike, frames: int, described: int) -> np.ndarray:
@@ -117,27 +135,21 @@ def _check_times(times: ArrayLike, frames: int, described: int) -> np.ndarray:
     return seconds
 
 
-class _Page:
-    """The figure while it is drawn, from the top down; every length in pixels."""
+class ClipPage(Page):
+    """Strips and curves of a clip whose pictures are ``ratio`` times as high as wide."""
+    #: Pixels of what follows the event lanes, the foot included.
+    below = 146 + 136 + 98 + 52
 
-    def __init__(self, frames: np.ndarray, seconds: np.ndarray, table: Dict[str, np.ndarray], found: List[Event],
-                 width: int, truth: List[TruthEvent]) -> None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        self.frames, self.seconds, self.table, self.found, self.truth = frames, seconds, table, found, truth
+    def __init__(self, ratio: float, seconds: np.ndarray, table: Dict[str, np.ndarray], found: List[Event],
+                 width: int, truth: Sequence[TruthEvent] = ()) -> None:
+        self.seconds, self.table, self.truth = seconds, table, list(truth)
         self.amplitude = transient_amplitude(table['transient'])
-        step = np.diff(seconds)
-        self.edges = np.concatenate([[seconds[0] - step[0] / 2], seconds[:-1] + step / 2, [seconds[-1] + step[-1] / 2]])
-        self.width, self.inner = width, width - LEFT - RIGHT
-        self.slots = self._slots(min(COLUMNS, len(frames)))
-        cell = self.inner / len(self.slots) - 6
-        ratio = frames.shape[1] / frames.shape[2]
+        self.edges = frame_edges(seconds)
+        self.slots = self._slots(min(COLUMNS, len(seconds)))
+        cell = (width - LEFT - RIGHT) / len(self.slots) - 6
         self.cell = (int(min(cell, 190 / ratio)), int(min(cell * ratio, 190)))
         lanes = 30 * (2 if truth else 1)
-        self.height = TOP + 3 * (self.cell[1] + 12) + 26 + lanes + 146 + 136 + 98 + 52
-        self.figure = Figure(figsize=(width / DPI, self.height / DPI), dpi=DPI, facecolor='white')
-        FigureCanvasAgg(self.figure)
-        self.y = 0                  # how far the page is filled, from the top
+        super().__init__(width, TOP + 3 * (self.cell[1] + 12) + 26 + lanes + self.below, self.edges, found)
 
     def _slots(self, count: int) -> List[_Slot]:
         borders = np.linspace(self.edges[0], self.edges[-1], count + 1)
@@ -151,41 +163,6 @@ class _Page:
             slots.append(_Slot(left, right, float(self.seconds[frame]), frame))
         return slots
 
-    # ---- pieces ----
-
-    def text(self, x: float, y: float, words: str, size: float = 10.5, colour: str = INK, **style: Any) -> Any:
-        return self.figure.text(x / self.width, 1 - y / self.height, words, fontsize=size, color=colour,
-                                family=FONT, **{'va': 'top', **style})
-
-    def line(self, y: float, words: str, size: float, colour: str = INK, **style: Any) -> None:
-        """A line over the whole width, cut in its middle until it fits."""
-        drawn = self.text(28, y, words, size, colour, **style)
-        kept = len(words)
-        while kept > 8 and drawn.get_window_extent().width > self.width - 56:
-            kept -= 4
-            drawn.set_text(f'{words[:kept // 2]} … {words[len(words) - kept // 2:]}')
-
-    def axes(self, y: float, height: float) -> Any:
-        axes = self.figure.add_axes(
-            (LEFT / self.width, 1 - (y + height) / self.height, self.inner / self.width, height / self.height))
-        axes.set_xlim(self.edges[0], self.edges[-1])
-        axes.set_facecolor('none')
-        for side in ('top', 'right', 'left'):
-            axes.spines[side].set_visible(False)
-        axes.spines['bottom'].set_color(FAINT)
-        axes.tick_params(axis='both', length=0, labelsize=9, labelcolor=QUIET, labelfontfamily=FONT)
-        axes.set_xticks([])
-        return axes
-
-    def label(self, y: float, name: str, lines: Sequence[Tuple[str, str]], colour: str) -> None:
-        self.text(28, y - 3, name, 12, colour, weight='bold')
-        for k, (line, line_colour) in enumerate(lines):
-            self.text(28, y + 18 + 14.5 * k, line, 8.8, line_colour)
-
-    def shade_events(self, axes: Any) -> None:
-        for event in self.found:
-            axes.axvspan(self.edges[event.onset], self.edges[event.offset + 1], color=EVENT_SHADE, lw=0, zorder=0)
-
     # ---- the page, from the top ----
 
     def head(self, title: str, subtitle: str) -> None:
@@ -193,12 +170,9 @@ class _Page:
         self.line(62, subtitle, 11, QUIET)
         self.y = TOP
 
-    def strips(self, parts: Any, clip: int, pixels: bool) -> None:
-        stable, transient = (part[clip].detach().float().cpu() for part in (parts.stable, parts.transient))
-        chosen = [slot.frame for slot in self.slots]
-        film = [enlarge(self.frames[t], self.cell) for t in chosen]
-        base = stable_pictures(self.frames, chosen, self.cell, stable, operator_of(parts, clip), pixels)
-        moving = transient_pictures(transient, self.frames, chosen, self.cell, pixels)
+    def strips(self, film: Sequence[np.ndarray], base: Sequence[np.ndarray], moving: Sequence[np.ndarray],
+               pixels: bool) -> None:
+        """Three rows of pictures of ``cell`` size, one for each slot."""
         brighter, darker = ('brighter than stable', 'darker than stable') if pixels else ('how strong', '')
         rows = (('Clip', INK, [('the most eventful frame', QUIET), ('of each stretch of time', QUIET)], film),
                 ('Stable', STABLE, [('what stays, and what', QUIET), ('changes slowly', QUIET)], base),
@@ -223,9 +197,13 @@ class _Page:
         axes.set_yticks([])
         for slot in self.slots:
             axes.plot([slot.time], [.12], marker='^', ms=5, color=QUIET, clip_on=False, mew=0)
-            axes.text((slot.left + slot.right) / 2, .4, f'{slot.time:.2f} s', ha='center', va='top', fontsize=9,
+            axes.text((slot.left + slot.right) / 2, .4, self.when(slot.time), ha='center', va='top', fontsize=9,
                       color=QUIET, family=FONT)
         self.y += 26
+
+    def when(self, seconds: float) -> str:
+        """A moment of the video in words."""
+        return f'{seconds:.2f} s'
 
     def _mark(self, axes: Any, left: float, frame: int) -> None:
         """A purple outline for a bad frame, the number of its event in the corner."""
@@ -234,8 +212,9 @@ class _Page:
             axes.add_patch(Rectangle((left + 1.5, 1.5), self.cell[0] - 3, self.cell[1] - 3, fill=False, lw=3, ec=GATE))
         for number, event in enumerate(self.found, start=1):
             if event.onset <= frame <= event.offset:
-                axes.add_patch(Rectangle((left, 0), 22, 20, color=TRANSIENT, lw=0))
-                axes.text(left + 11, 10.5, str(number), ha='center', va='center', fontsize=9.5, color='white',
+                wide = 22 + 8 * max(0, len(str(number)) - 2)
+                axes.add_patch(Rectangle((left, 0), wide, 20, color=TRANSIENT, lw=0))
+                axes.text(left + wide / 2, 10.5, str(number), ha='center', va='center', fontsize=9.5, color='white',
                           weight='bold', family=FONT)
 
     def event_lanes(self) -> None:
@@ -291,7 +270,7 @@ class _Page:
         apexes = [event.apex for event in self.found]
         axes.plot(self.seconds[apexes], curve[apexes], 'o', color=TRANSIENT, ms=7, mec='white', mew=1.2, clip_on=False)
         axes.set_ylim(0, 1.12 * max(curve.max(), threshold))
-        self._two_ticks(axes, 0, max(curve.max(), threshold))
+        self.two_ticks(axes, 0, max(curve.max(), threshold))
         self.y += 146
 
     def base_curves(self, base: Dict[str, np.ndarray]) -> None:
@@ -307,7 +286,7 @@ class _Page:
         for curve, (colour, dash, weight) in zip(curves[::-1], styles[:len(curves)][::-1]):
             axes.plot(self.seconds, curve, color=colour, ls=dash, lw=weight)
         axes.set_ylim(-1.15 * reach, 1.15 * reach)
-        ends = _spread([curve[-1] for curve in curves], 2.3 * reach * 15 / height)
+        ends = spread([curve[-1] for curve in curves], 2.3 * reach * 15 / height)
         for end, share, (colour, _, _) in zip(ends, base['share'], styles):
             axes.annotate(f'{share:.0%}', (1, end), (8, 0), xycoords=('axes fraction', 'data'),
                           textcoords='offset points', va='center', fontsize=9, color=colour, family=FONT,
@@ -315,7 +294,7 @@ class _Page:
         if not len(curves):
             axes.text(self.edges[0], .1 * reach, ' it does not change', fontsize=9.5, color=QUIET, family=FONT,
                       va='bottom')
-        self._two_ticks(axes, -reach, reach)
+        self.two_ticks(axes, -reach, reach)
         self.y += 136
 
     def gate_bars(self) -> None:
@@ -329,54 +308,21 @@ class _Page:
         axes.set_yticks([0, 1])
         axes.axhline(1, color=FAINT, lw=.8, ls=(0, (2, 3)))
         axes.spines['bottom'].set_color(QUIET)
-        axes.set_xticks(_round_ticks(self.edges[0], self.edges[-1]))
+        axes.set_xticks(round_ticks(self.edges[0], self.edges[-1]))
         axes.tick_params(axis='x', length=4, color=QUIET, labelsize=9.5)
         axes.xaxis.set_major_formatter(lambda x, _: f'{x:g} s')
         self.y += 98
 
-    def foot(self, caption: str, pixels: bool) -> None:
-        shares = {name: _percent(self.table[name].mean()) for name in ('base', 'transient', 'residual', 'cross')}
-        bad = int((self.table['frame_gate'] > BAD_FRAME).sum())
-        still = still_stretch(self.frames)
-        if still:
-            first, last = self.seconds[list(still)]
-            caption = f'The picture stands still from {first:.2f} to {last:.2f} s.   {caption}'
-        line = (f"Energy of the {'pixels' if pixels else 'features'}: stable {shares['base']}, transient "
-                f"{shares['transient']}, residual {shares['residual']}, overlap of the three {shares['cross']}.   "
-                f'Events found: {len(self.found)}.   Frames gated by more than half (purple outline): {bad} '
-                 f'of {len(self.seconds)}.')
-        self.line(self.y, line, 9.5)
+    def foot(self, caption: str, features: str) -> None:
+        energy, counts = self.summary(features)
+        self.line(self.y, f'{energy}   {counts}', 9.5)
         self.line(self.y + 20, caption, 9.5, QUIET)
 
-    def _two_ticks(self, axes: Any, low: float, high: float) -> None:
-        digits = max(0, 1 - int(np.floor(np.log10(high))))
-        ticks = [low, 0, high] if low < 0 else [0, high]
-        axes.set_yticks(ticks, [f'{tick:.{digits}f} %' if tick else '0' for tick in ticks])
-
-
-def _percent(share: float) -> str:
-    percent = 100 * float(share)
-    return f'{percent:.1f} %' if abs(percent) >= 10 else f'{percent:.2g} %' if abs(percent) >= 1e-4 else '0 %'
-
-
-def _spread(values: Sequence[float], distance: float) -> List[float]:
-    """Values moved apart to at least ``distance`` with their order kept, around where they were."""
-    order = np.argsort(values, kind='stable')
-    placed = np.asarray(values, dtype=float)[order]
-    for _ in range(50):
-        for k in range(len(placed) - 1):
-            lacking = distance - (placed[k + 1] - placed[k])
-            if lacking > 0:
-                placed[k] -= lacking / 2
-                placed[k + 1] += lacking / 2
-    result = np.empty(len(placed))
-    result[order] = placed
-    return result.tolist()
-
-
-def _round_ticks(low: float, high: float) -> List[float]:
-    """Round times with 6 to 12 of them in the range."""
-    rough = (high - low) / 10
-    unit = 10.0 ** np.floor(np.log10(rough))
-    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough * .999)
-    return [round(float(k * step), 10) for k in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
+    def summary(self, features: str) -> Tuple[str, str]:
+        """Shares of energy; events and bad frames."""
+        shares = {name: percent(self.table[name].mean()) for name in ('base', 'transient', 'residual', 'cross')}
+        bad = int((self.table['frame_gate'] > BAD_FRAME).sum())
+        return (f"Energy of the {features}: stable {shares['base']}, transient {shares['transient']}, residual "
+                f"{shares['residual']}, overlap of the three {shares['cross']}.",
+                f'Events found: {len(self.found)}.   Frames gated by more than half (purple outline): {bad} '
+                f'of {len(self.seconds)}.')

@@ -1,7 +1,7 @@
 """Predicted and true valence and arousal of one video over time, as a picture and as a table.
 
 One panel each, over one time axis; both end at -1 and 1, with a line at neutral. A frame without a true rating (NaN)
-is a gap in the true curve. Colours are those of :mod:`.picture`, and the predicted curve is dashed where colours fail.
+is a gap in the true curve. Colours are those of :mod:`.page`, and the predicted curve is dashed where colours fail.
 Axes: ``n`` frames, the last axis is (valence, arousal).
 """
 import csv
@@ -12,7 +12,7 @@ from typing import Any, List, Optional, Tuple, Union
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .picture import DPI, FAINT, FONT, INK, QUIET, STABLE, TRANSIENT, _plain_matplotlib
+from .page import DPI, FAINT, FONT, INK, QUIET, STABLE, TRANSIENT, plain_matplotlib
 from .writing import write_whole
 
 RATINGS_COLUMNS = ('frame', 'valence_true', 'valence_predicted', 'arousal_true', 'arousal_predicted')
@@ -42,7 +42,7 @@ def draw_ratings(frames: ArrayLike, predicted: ArrayLike, truth: Optional[ArrayL
     numbers, predicted, truth = _check(frames, predicted, truth)
     if width < 600 or (fps is not None and not fps > 0):
         raise ValueError(f'width is at least 600 pixels and fps positive (or None), got {width} and {fps}.')
-    with _plain_matplotlib():
+    with plain_matplotlib():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
         figure = Figure(figsize=(width / DPI, 5.2), dpi=DPI, facecolor='white')

@@ -156,10 +156,74 @@ def test_of_several_crops_the_middle_one_is_shown_and_decomposed(tool, tiny_vide
 
 
 def test_a_feature_map_of_fewer_frames_gets_the_frames_in_its_middle(tool):
-    import torch
-    inputs = torch.arange(12, dtype=torch.uint8).view(1, 1, 12, 1, 1).expand(1, 3, 12, 2, 2)
-    shown, indices = tool._frames_seen(inputs, np.arange(12) * 10, 0, 4)
-    assert indices.tolist() == [10, 40, 70, 100] and shown[:, 0, 0, 0].tolist() == [1, 4, 7, 10]
+    assert (np.arange(12) * 10)[tool.middle_frames(12, 4)].tolist() == [10, 40, 70, 100]
+
+
+def test_a_report_of_a_recognizer_has_classes_pages_and_curves(tool, tiny_videos, tiny_config, tmp_path, capsys):
+    import json
+    tiny_config(tmp_path, model=dict(neck=dict(type='LSEFNeck'))).dump(tmp_path / 'neck.py')
+    assert tool.main([str(tiny_videos.root / 'clip_0.mp4'), '--config', str(tmp_path / 'neck.py'), '--report',
+                      str(tmp_path / 'out'), '--interval', '1', '--stride', '8', '--width', '1000']) == 0
+    told = json.loads((tmp_path / 'out' / 'clip_0.json').read_text())
+    assert len(told['windows']) == 3 and set(told['windows'][0]['probabilities']) == {'class 0', 'class 1'}
+    assert len(told['frames']['frame']) == 24 and len(told['frames']['p_class 1']) == 24
+    names = {path.name for path in (tmp_path / 'out').iterdir()}
+    assert names == {'clip_0.html', 'clip_0.png', 'clip_0_surfaces.png', 'clip_0.csv', 'clip_0.json', 'index.html'}
+    said = capsys.readouterr()
+    assert 'clip_0.mp4: 3 of 3' in said.err and 'clip_0.html' in said.out
+    assert 'mostly class' in said.out
+
+
+def test_a_folder_gives_an_index_and_its_broken_file_a_line_at_the_end(tool, tiny_videos, tmp_path, capsys):
+    clips = tmp_path / 'clips'
+    clips.mkdir()
+    whole = (tiny_videos.root / 'clip_0.mp4').read_bytes()
+    (clips / 'good.mp4').write_bytes(whole)
+    (clips / 'cut.mp4').write_bytes(whole[:len(whole) // 2])
+    assert tool.main([str(clips), '--report', str(tmp_path / 'out'), '--width', '1000']) == 1
+    said = capsys.readouterr()
+    assert 'cut.mp4: failed' in said.out and 'good.mp4: 0.96 s' in said.out and '1 of 2 clips' in said.out
+    last = said.err.strip().splitlines()[-1]
+    assert last.startswith('error: ') and 'cut.mp4 cannot be read as a video: it is cut off' in last
+    assert (tmp_path / 'out' / 'index.html').exists() and (tmp_path / 'out' / 'good.html').exists()
+    assert not list((tmp_path / 'out').glob('cut*'))
+
+
+def test_what_a_report_cannot_start_with_is_one_line(tool, tiny_videos, tmp_path, capsys, monkeypatch):
+    from lsef_plugins.visualization import face_box
+    video, out = str(tiny_videos.root / 'clip_0.mp4'), ['--report', str(tmp_path / 'out')]
+    monkeypatch.setattr(face_box.os.path, 'isfile', lambda path: not str(path).endswith('.xml'))
+    monkeypatch.setattr(face_box.importlib.util, 'find_spec', lambda name: None)
+    for arguments, words in (([video, *out, '--face-crop'], 'holds no face detector'),
+                             ([video, *out, '--window', '30'], 'Choose --window, --stride and --interval'),
+                             ([str(tmp_path), *out], 'no videos'), ([video, *out, '--rank', '0'], 'rank is 0'),
+                             ([str(tmp_path / 'no.mp4'), *out], 'does not exist')):
+        assert tool.main(arguments) == 1
+        said = capsys.readouterr().err
+        assert any(line.startswith('error: ') and words in line for line in said.splitlines()), said
+    assert not [path for path in tmp_path.rglob('*') if path.suffix != '.html' and path.is_file()]
+
+
+def test_options_of_the_other_mode_are_refused(tool, tmp_path, capsys):
+    for arguments, words in ((['a.mp4', '--video'], '--video: for reports; add --report'),
+                             (['a.mp4', '--face-crop', '--stride', '3'], '--face-crop, --stride: for reports'),
+                             ([str(tmp_path), '--out', 'a.png'], '--out: for the picture of one clip'),
+                             (['a.mp4', '--report', 'o', '--config', 'c', '--window', '8'], '--window: with --config'),
+                             (['a.mp4', '--report', 'o', '--span', '2'], '--span is for a sampler of a --config')):
+        with pytest.raises(SystemExit):
+            tool.main(arguments)
+        assert words in capsys.readouterr().err
+    assert tool.parse_args([str(tmp_path)]).report == f'{tmp_path.name}_decomposition'
+
+
+@pytest.mark.parametrize('module, words', [('cv2', 'pip install opencv-python, or opencv-python-headless'),
+                                           ('matplotlib', 'pip install matplotlib.')])
+def test_a_missing_package_is_one_line_with_its_pip_line(tool, tiny_videos, tmp_path, capsys, monkeypatch, module,
+                                                         words):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert tool.main([str(tiny_videos.root / 'clip_0.mp4'), '--out', str(tmp_path / 'a.png')]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f'error: {module} cannot be imported') and words in said and 'Traceback' not in said
 
 
 def test_a_config_that_cannot_be_shown_is_told_why(tool, tiny_videos, tiny_config, tmp_path, capsys):

@@ -10,7 +10,7 @@ import torch
 
 from lsef_plugins.nn import LSEF
 from lsef_plugins.visualization import decompose_pixels, draw_decomposition, save_picture
-from lsef_plugins.visualization.picture import _spread
+from lsef_plugins.visualization.page import spread
 from lsef_plugins.visualization.strips import operator_of, stable_pictures, transient_pictures
 
 
@@ -142,7 +142,7 @@ def test_the_transient_row_is_pale_where_nothing_happens_and_orange_or_blue_wher
 
 
 def test_labels_are_spread_in_their_order_around_their_places():
-    placed = _spread([.5, 0, .1], 1.)
+    placed = spread([.5, 0, .1], 1.)
     assert sorted(range(3), key=placed.__getitem__) == [1, 2, 0]
     assert np.diff(sorted(placed)).min() > .99 and np.mean(placed) == pytest.approx(.2)
 

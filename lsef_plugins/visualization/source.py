@@ -1,0 +1,202 @@
+"""Frames of a clip on request, one at a time: a video file by decord or OpenCV, or the pictures in a folder.
+
+A source keeps no frames. It tells ``length`` in frames and ``fps``, and reads frames ``(h, w, 3)`` uint8 RGB by number;
+numbers that grow are cheap, going back may mean to decode anew.
+"""
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any, List, Optional, Sequence, Union
+
+import cv2
+import numpy as np
+
+from .clip import unreadable
+
+VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.webm', '.mov', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+#: Frames in a folder do not say how fast they are.
+FOLDER_FPS = 25.0
+
+
+class FrameSource:
+    """What all sources share; a subclass has ``_read(index)``, which raises or returns None where there is none."""
+    length: int
+    fps: float
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self, indices: Sequence[int]) -> List[np.ndarray]:
+        """The frames of these numbers.
+
+        Raises:
+            ValueError: one of them cannot be decoded; the message says which and what can still be read.
+        """
+        frames = []
+        for index in indices:
+            frame, reason = None, None
+            try:
+                frame = self._read(int(index))
+            except Exception as error:      # decord raises its own DECORDError, which no module exports
+                reason = error
+            if frame is None:
+                raise self._broken(int(index)) from reason
+            frames.append(frame)
+        return frames
+
+    def close(self) -> None:
+        """Gives the decoder back."""
+
+    def _read(self, index: int) -> Optional[np.ndarray]:
+        raise NotImplementedError
+
+    def _broken(self, index: int) -> ValueError:
+        seconds = index / self.fps
+        return ValueError(f'{self.path} breaks off: of its {self.length} frames, number {index} ({seconds:.2f} s) '
+                          'cannot be decoded. Copy the file again, or stay in the part that can be read with '
+                          f'--duration {max(0.1, seconds - 0.1):.1f} or less.')
+
+
+class DecordVideo(FrameSource):
+    """A video file by decord."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        import decord
+        try:
+            self._video: Any = decord.VideoReader(str(path), num_threads=1)
+            self.length, self.fps = len(self._video), float(self._video.get_avg_fps())
+        except Exception as error:          # as above
+            raise unreadable(path) from error
+        if not self.length or not self.fps > 0:
+            raise unreadable(path)
+
+    def _read(self, index: int) -> np.ndarray:
+        return self._video[index].asnumpy()
+
+    def close(self) -> None:
+        self._video = None
+
+
+class OpenCVVideo(FrameSource):
+    """A video file by OpenCV, read forward: seeking is not exact in every container."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._start()
+        self.length = int(self._video.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.fps = float(self._video.get(cv2.CAP_PROP_FPS))
+        if not self._video.isOpened() or self.length < 1 or not self.fps > 0:
+            self.close()
+            raise unreadable(path)
+
+    def _start(self) -> None:
+        self._video, self._next = cv2.VideoCapture(str(self.path)), 0
+        self._last: Any = None
+
+    def _read(self, index: int) -> Optional[np.ndarray]:
+        if index == self._next - 1:
+            return self._last
+        if index < self._next:
+            self.close()
+            self._start()
+        while self._next < index:
+            if not self._video.grab():
+                return None
+            self._next += 1
+        good, picture = self._video.read()
+        if not good:
+            return None
+        self._next += 1
+        self._last = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        return self._last
+
+    def close(self) -> None:
+        self._video.release()
+
+
+class FrameFolder(FrameSource):
+    """The pictures of a folder in natural order ('2.jpg' before '10.jpg'), all of one size."""
+
+    def __init__(self, path: Path, fps: float = FOLDER_FPS) -> None:
+        super().__init__(path)
+        self.names, self.fps = frame_names(path), fps
+        self.length = len(self.names)
+        self._shape: Any = None
+        if not self.length:
+            raise ValueError(f'{path} holds no pictures ({", ".join(IMAGE_SUFFIXES)}) and no videos. Give a video, a '
+                             'folder of videos or a folder of frames.')
+
+    def _read(self, index: int) -> Optional[np.ndarray]:
+        picture = cv2.imread(str(self.path / self.names[index]), cv2.IMREAD_COLOR)
+        if picture is None or picture.shape != (self._shape or picture.shape):
+            return None
+        self._shape = picture.shape
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+    def _broken(self, index: int) -> ValueError:
+        return ValueError(f'{self.path / self.names[index]} cannot be read as a picture of the size of those before it '
+                          f'({self._shape or "there is none"}). Extract the frames again, or take this one out.')
+
+
+def open_source(path: Union[str, Path], fps: Optional[float] = None, reader: Optional[str] = None) -> FrameSource:
+    """Opens a video file or a folder of frames.
+
+    Args:
+        path: file or folder.
+        fps: frames per second of a folder; None for 25. A video knows its own.
+        reader: 'decord' or 'opencv'; None takes decord where it is installed and can open the file.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name.
+        ValueError: it is no readable video and no folder of pictures.
+    """
+    path = Path(path)
+    if reader not in (None, 'decord', 'opencv'):
+        raise ValueError(f"reader is 'decord', 'opencv' or None, got {reader!r}.")
+    if fps is not None and not fps > 0:
+        raise ValueError(f'fps counts frames per second and is positive, got {fps}.')
+    if not path.exists():
+        raise FileNotFoundError(f'{path} does not exist. Check the spelling; relative paths start at {Path.cwd()}.')
+    if path.is_dir():
+        return FrameFolder(path, fps or FOLDER_FPS)
+    if reader == 'decord' or (reader is None and importlib.util.find_spec('decord')):
+        try:
+            return DecordVideo(path)
+        except ValueError:
+            if reader == 'decord':
+                raise
+    return OpenCVVideo(path)
+
+
+def frame_names(folder: Path) -> List[str]:
+    """Names of the pictures in a folder, in natural order."""
+    return sorted((entry.name for entry in folder.iterdir() if _is(entry, IMAGE_SUFFIXES)), key=_natural)
+
+
+def clips_in(folder: Union[str, Path]) -> List[Path]:
+    """The clips of a folder: its videos and its subfolders of frames, in natural order; or itself, if it holds frames.
+
+    Raises:
+        ValueError: it holds neither.
+    """
+    folder = Path(folder)
+    if frame_names(folder):
+        return [folder]
+    found = [entry for entry in folder.iterdir() if _is(entry, VIDEO_SUFFIXES)
+             or (entry.is_dir() and not entry.name.startswith('.') and frame_names(entry))]
+    if not found:
+        raise ValueError(f'{folder} holds no videos ({", ".join(VIDEO_SUFFIXES)}), no pictures and no folders of '
+                         'pictures. Give a video, a folder of videos or a folder of frames.')
+    return sorted(found, key=lambda entry: _natural(entry.name))
+
+
+def _is(entry: Path, suffixes: Sequence[str]) -> bool:
+    return entry.suffix.lower() in suffixes and not entry.name.startswith('.') and entry.is_file()
+
+
+def _natural(name: str) -> tuple:
+    parts: List[Any] = re.split('([0-9]+)', name)
+    parts[1::2] = map(int, parts[1::2])
+    return tuple(parts), name
