@@ -59,6 +59,7 @@ def shot_noise(frames: Sequence[np.ndarray], photons: float, rng: Any) -> Frames
     table = shot_table(photons).ravel()
     out = []
     for frame in frames:
-        share = rng.randint(0, 1 << GAUSSIAN_BITS, frame.shape, dtype=np.uint16) >> (GAUSSIAN_BITS - SHOT_BITS)
-        out.append(np.take(table, (frame.astype(np.int32) << SHOT_BITS) + share))
+        index = frame.astype(np.intp) << SHOT_BITS
+        index += rng.randint(0, 1 << GAUSSIAN_BITS, frame.shape, dtype=np.uint16) >> (GAUSSIAN_BITS - SHOT_BITS)
+        out.append(np.take(table, index))
     return out

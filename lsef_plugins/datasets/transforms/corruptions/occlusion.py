@@ -64,8 +64,8 @@ def moving_occlusion(frames: Sequence[np.ndarray], size: float, rng: Any) -> Fra
     Its centre goes from 0.15 to 0.85 of the width or back, between heights drawn from 0.3 to 0.85.
     """
     paint, back, heights = colour(frames, rng), rng.uniform() < 0.5, rng.uniform(0.3, 0.85, 2)
-    x = np.linspace(*((0.85, 0.15) if back else (0.15, 0.85)), len(frames))
-    y = np.linspace(*heights, len(frames))
+    x = np.linspace(0.85 if back else 0.15, 0.15 if back else 0.85, len(frames))
+    y = np.linspace(heights[0], heights[1], len(frames))
     return [patched(frame, region(frame.shape, centre, (size, size)), paint)
             for frame, centre in zip(frames, zip(x.tolist(), y.tolist()))]
 

@@ -113,7 +113,8 @@ FROZEN = {'frame_drop': 'c00dc0531cc42643', 'frame_freeze': 'cbcda55840c2e6ee', 
           'noise_burst': 'abe1723ea5e2b870', 'flicker': '39e44308251b86a4', 'frame_jumble': '9dffcecf8c043572',
           'frame_rate': 'e648ad8288c1f39e', 'looped_tail': '87bdbf4fe9462938', 'gaussian_noise': 'c7708e3bcb179bcd',
           'shot_noise': '4627f337abd58a0c', 'light_drift': '0cc8f269d1b2776c', 'mouth_occlusion': '0e30e4f6a81c6fd5',
-          'eyes_occlusion': 'b38ce0ebde8bdc6c', 'moving_occlusion': '419f488d3952d171', 'brief_occlusion': '99d087ff6c43623f'}
+          'eyes_occlusion': 'b38ce0ebde8bdc6c', 'moving_occlusion': '419f488d3952d171',
+          'brief_occlusion': '99d087ff6c43623f'}
 
 
 @pytest.mark.parametrize('kind', FROZEN)
