@@ -2,8 +2,18 @@
 from .bootstrap import interval, rating_intervals, recall_intervals
 from .classification import confusion_matrix, per_class_recall, predicted_classes, uar, war
 from .regression import ccc, ccc_batch20, ccc_of_each_video, ccc_per_video, pcc, rmse, sagr_product, sagr_sign
+from .robustness import (
+    corruption_errors,
+    corruption_means,
+    flip_rate,
+    mean_corrupted,
+    mean_error,
+    relative_errors,
+    relative_performance,
+)
 from .tables import confusion_csv, confusion_table
 
 __all__ = ['ccc', 'ccc_batch20', 'ccc_of_each_video', 'ccc_per_video', 'confusion_csv', 'confusion_matrix',
-           'confusion_table', 'interval', 'pcc', 'per_class_recall', 'predicted_classes', 'rating_intervals',
-           'recall_intervals', 'rmse', 'sagr_product', 'sagr_sign', 'uar', 'war']
+           'confusion_table', 'corruption_errors', 'corruption_means', 'flip_rate', 'interval', 'mean_corrupted',
+           'mean_error', 'pcc', 'per_class_recall', 'predicted_classes', 'rating_intervals', 'recall_intervals',
+           'relative_errors', 'relative_performance', 'rmse', 'sagr_product', 'sagr_sign', 'uar', 'war']

@@ -2,7 +2,7 @@ r"""Corruptions of lens, camera and codec: blur, low resolution, JPEG, shake.
 
 Lengths are shares of the frame's shorter side, so that a level looks the same on a crop of 64 pixels and on a video of
 720: ImageNet-C's pixels divided by its 224. Motion has one direction for a clip, shake a position for each frame. The
-borders are mirrored. Wide kernels are taken apart, which is up to ten times faster (on a crop of 224 pixels: 0.5 to 2 ms).
+borders are mirrored. Wide kernels are taken apart, up to ten times faster than whole: 0.5 to 2 ms on a crop of 224.
 
 Source: severities of ImageNet-C (Hendrycks and Dietterich, arXiv:1903.12261; hendrycks/robustness) but for the shake,
 which is ours. Other than there: the motion is a straight line of even exposure with the standard deviation of its

@@ -14,7 +14,7 @@ STEPS = [dict(type='DecordInit'), dict(type='SampleFrames', clip_len=8), dict(ty
 
 def test_the_corruption_comes_right_behind_the_step_that_decodes_and_changes_nothing_else():
     changed = robustness.with_corruption(STEPS, 'flicker', 4, seed=7)
-    assert changed[3] == dict(type='TemporalCorruption', kind='flicker', severity=4, seed=7)
+    assert changed[3] == dict(type='VideoCorruption', kind='flicker', severity=4, seed=7)
     assert changed[:3] + changed[4:] == STEPS
     changed[0]['type'] = 'other'
     assert STEPS[0]['type'] == 'DecordInit'
