@@ -15,7 +15,7 @@ from lsef_plugins.evaluation.functional import (
     corruption_errors,
     corruption_means,
     mean_corrupted,
-    mean_error,
+    mean_of,
     relative_errors,
     relative_performance,
 )
@@ -94,7 +94,7 @@ def summarise(result: dict, metric: str, kinds: Union[str, Iterable[str], None] 
     other_clean, other = values_of(reference, metric, kinds, severities, f'The reference {reference.get("file", "")}')
     errors = corruption_errors(curves, other)
     relative = relative_errors(curves, clean, other, other_clean)
-    return summary._replace(ce=errors, mce=mean_error(errors), relative_mce=mean_error(relative))
+    return summary._replace(ce=errors, mce=mean_of(errors), relative_mce=mean_of(relative))
 
 
 def values_of(result: dict, metric: str, kinds: Sequence[str], severities: Sequence[int],
@@ -213,19 +213,24 @@ def markdown(result: dict, summary: Summary, parts: Sequence[Summary] = (), refe
 
 
 def table(summary: Summary, severities: Sequence[int]) -> list[str]:
-    """Every corruption by severity, their means, and the groups' means."""
+    """Every corruption by severity, its mean and the mean's change against clean, and the same of the groups."""
     metric, means = summary.metric, corruption_means(summary.curves)
-    lines = ['| corruption | ' + ' | '.join(map(str, severities)) + ' | mean |' + (' CE |' if summary.ce else ''),
-             '|---|' + '---:|' * (len(severities) + 1 + bool(summary.ce))]
+    heads = ['corruption', *map(str, severities), 'mean', 'change', *(['CE'] if summary.ce else [])]
+    lines = ['| ' + ' | '.join(heads) + ' |',
+             '|---|' + '---:|' * (len(heads) - 1)]
+
+    def row(name: str, values: Sequence[float], error: Optional[float]) -> str:
+        cells = [name, *(shown(value, metric) for value in values),
+                 shown(values[-1] - summary.clean, metric, '+'), *([] if error is None else [percent(error)])]
+        return '| ' + ' | '.join(cells) + ' |'
+
     for group, members in GROUPS.items():
         kinds = [kind for kind in summary.curves if kind in members]
         for kind in kinds:
-            cells = [kind, *(shown(summary.curves[kind][s], metric) for s in severities), shown(means[kind], metric)]
-            lines.append('| ' + ' | '.join(cells + ([percent(summary.ce[kind])] if summary.ce else [])) + ' |')
+            lines.append(row(kind, [*(summary.curves[kind][s] for s in severities), means[kind]],
+                             (summary.ce or {}).get(kind)))
         if len(kinds) > 1:
-            curves = {kind: summary.curves[kind] for kind in kinds}
-            cells = [f'**{group}, mean**', *(shown(mean_corrupted({k: {s: c[s]} for k, c in curves.items()}), metric)
-                                             for s in severities), shown(mean_corrupted(curves), metric)]
-            errors = [percent(mean_error({k: summary.ce[k] for k in kinds}))] if summary.ce else []
-            lines.append('| ' + ' | '.join(cells + errors) + ' |')
+            every = [mean_of({kind: summary.curves[kind][s] for kind in kinds}) for s in severities]
+            lines.append(row(f'**{group}, mean**', [*every, mean_of({kind: means[kind] for kind in kinds})],
+                             mean_of({kind: summary.ce[kind] for kind in kinds}) if summary.ce else None))
     return lines

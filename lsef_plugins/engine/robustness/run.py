@@ -14,6 +14,7 @@ import math
 import os
 import re
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -161,7 +162,7 @@ def read_results(path: str) -> dict:
     """
     try:
         found = dict(json.loads(Path(path).read_text(encoding='utf-8')))
-        if not isinstance(found['conditions'], dict) and found['conditions']:
+        if not isinstance(found['conditions'], dict):
             raise ValueError('its conditions are no table')
         return found
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -260,11 +261,12 @@ def _data_errors() -> Iterator[None]:
             raise
         raise launch.LaunchError(told(error)) from error
     except Exception as error:
-        # Decord has an exception of its own, and a worker of the loader hands it on under its name.
-        if 'DECORDError' not in f'{type(error).__name__} {error}':
+        # Decord raises its own and RuntimeErrors; of one in a worker of the loader there is the traceback as text.
+        places = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        if not any(f'decord{os.sep}' in text for text in (str(error), *places)):
             raise
-        raise launch.LaunchError(f'A video cannot be decoded: {told(error)} tools/data/check_dataset.py finds all that '
-                                 'are empty or cut off.') from error
+        raise launch.LaunchError(f'A video cannot be decoded: {told(error)} tools/data/check_dataset.py finds those '
+                                 "that are empty or cut off, and type='ClipListDataset' names them.") from error
 
 
 def told(error: Exception) -> str:

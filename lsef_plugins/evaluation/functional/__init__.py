@@ -7,7 +7,7 @@ from .robustness import (
     corruption_means,
     flip_rate,
     mean_corrupted,
-    mean_error,
+    mean_of,
     relative_errors,
     relative_performance,
 )
@@ -15,5 +15,5 @@ from .tables import confusion_csv, confusion_table
 
 __all__ = ['ccc', 'ccc_batch20', 'ccc_of_each_video', 'ccc_per_video', 'confusion_csv', 'confusion_matrix',
            'confusion_table', 'corruption_errors', 'corruption_means', 'flip_rate', 'interval', 'mean_corrupted',
-           'mean_error', 'pcc', 'per_class_recall', 'predicted_classes', 'rating_intervals', 'recall_intervals',
+           'mean_of', 'pcc', 'per_class_recall', 'predicted_classes', 'rating_intervals', 'recall_intervals',
            'relative_errors', 'relative_performance', 'rmse', 'sagr_product', 'sagr_sign', 'uar', 'war']

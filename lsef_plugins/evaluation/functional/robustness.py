@@ -32,7 +32,7 @@ def mean_corrupted(curves: Curves) -> float:
     Raises:
         ValueError: there is no corruption, or one without a severity.
     """
-    return float(np.mean(list(corruption_means(curves).values())))
+    return mean_of(corruption_means(curves))
 
 
 def corruption_means(curves: Curves) -> dict[str, float]:
@@ -68,9 +68,9 @@ def relative_errors(curves: Curves, clean: float, reference: Curves, reference_c
             for kind, curve in curves.items()}
 
 
-def mean_error(errors: Mapping[str, float]) -> float:
-    """mCE (or relative mCE) as a fraction: the mean over corruptions; NaN where one is not defined."""
-    return float(np.mean(list(errors.values())))
+def mean_of(values: Mapping[str, float]) -> float:
+    """The mean over corruptions, such as mCE of the CEs; NaN where one of them is not defined."""
+    return float(np.mean(list(values.values())))
 
 
 def ratio(above: float, below: float) -> float:

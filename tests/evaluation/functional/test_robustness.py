@@ -9,7 +9,7 @@ from lsef_plugins.evaluation.functional import (
     corruption_means,
     flip_rate,
     mean_corrupted,
-    mean_error,
+    mean_of,
     relative_errors,
     relative_performance,
 )
@@ -43,14 +43,14 @@ def test_rpc_of_nothing_is_not_defined(clean):
 def test_the_mce_of_a_model_against_itself_is_one():
     own = curves()
     assert corruption_errors(own, own) == pytest.approx(dict.fromkeys(own, 1.))
-    assert mean_error(corruption_errors(own, own)) == pytest.approx(1)
-    assert mean_error(relative_errors(own, 0.9, own, 0.9)) == pytest.approx(1)
+    assert mean_of(corruption_errors(own, own)) == pytest.approx(1)
+    assert mean_of(relative_errors(own, 0.9, own, 0.9)) == pytest.approx(1)
 
 
 def test_mce_by_hand():
     model, reference = {'a': {1: 0.9, 2: 0.7}, 'b': {1: 0.5, 2: 0.5}}, {'a': {1: 0.5, 2: 0.3}, 'b': {1: 0.8, 2: 0.7}}
     assert corruption_errors(model, reference) == pytest.approx({'a': 0.4 / 1.2, 'b': 1.0 / 0.5})
-    assert mean_error(corruption_errors(model, reference)) == pytest.approx((1 / 3 + 2) / 2)
+    assert mean_of(corruption_errors(model, reference)) == pytest.approx((1 / 3 + 2) / 2)
     relative = relative_errors(model, 0.95, reference, 0.9)
     assert relative == pytest.approx({'a': (0.05 + 0.25) / (0.4 + 0.6), 'b': 0.9 / (0.1 + 0.2)})
 
@@ -64,16 +64,16 @@ def test_mce_sums_over_severities_before_it_divides():
 def test_half_the_errors_everywhere_is_an_mce_of_one_half_and_the_relative_one_ignores_the_clean_error():
     reference = curves()
     half = {kind: {s: 1 - (1 - value) / 2 for s, value in curve.items()} for kind, curve in reference.items()}
-    assert mean_error(corruption_errors(half, reference)) == pytest.approx(0.5)
+    assert mean_of(corruption_errors(half, reference)) == pytest.approx(0.5)
     shifted = {kind: {s: value + 0.2 for s, value in curve.items()} for kind, curve in reference.items()}
-    assert mean_error(relative_errors(shifted, 0.95, reference, 0.75)) == pytest.approx(1)
-    assert mean_error(corruption_errors(shifted, reference)) < 1
+    assert mean_of(relative_errors(shifted, 0.95, reference, 0.75)) == pytest.approx(1)
+    assert mean_of(corruption_errors(shifted, reference)) < 1
 
 
 def test_what_the_reference_does_not_lose_cannot_be_related_to():
     own = {'a': {1: 0.5}, 'b': {1: 0.5}}
     better = relative_errors(own, 0.6, {'a': {1: 0.7}, 'b': {1: 0.4}}, 0.7)
-    assert math.isnan(better['a']) and better['b'] == pytest.approx(1 / 3) and math.isnan(mean_error(better))
+    assert math.isnan(better['a']) and better['b'] == pytest.approx(1 / 3) and math.isnan(mean_of(better))
 
 
 def test_other_conditions_are_no_reference():
