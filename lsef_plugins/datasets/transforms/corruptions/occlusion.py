@@ -1,9 +1,9 @@
 """A flat patch hides a part of the face: for the whole clip, in passing, or for a moment.
 
-There are no landmarks: positions and sizes are shares of the frame, meant for aligned face crops (eyes at 0.40 of the
-height, mouth at 0.73; published crops have them at 0.38 to 0.46 and 0.69 to 0.80, which the patches of the middle
-severities cover). On a video of a whole scene the patch is somewhere. Its colour is drawn once for a clip: a mask,
-sunglasses, a hand keep theirs.
+There are no landmarks: positions and sizes are shares of the frame, meant for aligned face crops. Eyes are sought at
+0.40 of the height and the mouth at 0.73, between the embedded faces (0.40, 0.69) and ArcFace's template for alignment
+(0.46, 0.82; arXiv:1801.07698); from severity 3 on a patch covers both. On a video of a whole scene it is somewhere. Its
+colour is drawn once for a clip: a mask, sunglasses, a hand keep theirs.
 
 Source: that mouth and eyes are hidden is usual for occlusion in expression recognition; places, sizes and severities
 are ours.

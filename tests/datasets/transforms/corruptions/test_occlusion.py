@@ -102,3 +102,15 @@ def test_a_region_is_never_empty_and_never_outside(shape):
     for centre, size in ((MOUTH, (0.01, 0.01)), ((0.99, 0.99), (0.5, 0.5)), ((0., 0.), (0.3, 0.3))):
         rows, columns = region(shape, centre, size)
         assert 0 <= rows.start < rows.stop <= shape[0] and 0 <= columns.start < columns.stop <= shape[1]
+
+
+@pytest.mark.parametrize('severity', (3, 4, 5))
+def test_from_severity_three_on_the_parts_of_aligned_faces_are_covered(severity):
+    """Centres of the eyes and corners of the mouth (x, y), shares of the crop: ArcFace's template of 112 pixels, and
+    the embedded faces."""
+    eyes = [(38.3 / 112, 51.7 / 112), (73.5 / 112, 51.5 / 112), (0.29, 0.42), (0.56, 0.40)]
+    mouth = [(41.5 / 112, 92.4 / 112), (70.7 / 112, 92.2 / 112), (0.31, 0.68), (0.58, 0.65)]
+    for points, centre, sizes in ((eyes, EYES, EYES_SIZES), (mouth, MOUTH, MOUTH_SIZES)):
+        rows, columns = region((1000, 1000, 3), centre, sizes[severity - 1])
+        for x, y in points:
+            assert rows.start <= 1000 * y < rows.stop and columns.start <= 1000 * x < columns.stop, (x, y)
