@@ -74,6 +74,8 @@ def test_what_the_reference_does_not_lose_cannot_be_related_to():
     own = {'a': {1: 0.5}, 'b': {1: 0.5}}
     better = relative_errors(own, 0.6, {'a': {1: 0.7}, 'b': {1: 0.4}}, 0.7)
     assert math.isnan(better['a']) and better['b'] == pytest.approx(1 / 3) and math.isnan(mean_of(better))
+    gains = relative_errors(own, 0.6, {'a': {1: 0.8}, 'b': {1: 0.4}}, 0.7)
+    assert math.isnan(gains['a']), 'a reference that gains by corruption is no measure of loss'
 
 
 def test_other_conditions_are_no_reference():
