@@ -6,7 +6,6 @@ sees the same broken clips. What is measured is saved after each condition and r
 """
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
 import json
@@ -14,8 +13,7 @@ import math
 import os
 import re
 import time
-import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -23,13 +21,13 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.runner import Runner, TestLoop
 
-from lsef_plugins.datasets.integrity import UnreadableClipError
 from lsef_plugins.datasets.transforms.clip_corruption import clip_identity
 from lsef_plugins.datasets.transforms.corruptions import check_kinds, check_severity
 
 from ...version import __version__
 from ...visualization.writing import whole_file
 from .. import launch
+from ..data_errors import data_errors
 from .windows import ViewClasses, sampler_of, windows_of
 
 CLEAN = 'clean'
@@ -92,7 +90,7 @@ def measure(config: str, checkpoint: str, kinds: Union[str, Iterable[str], None]
         result.update(conditions=known['conditions'], clips=known.get('clips'))
     missing = [condition for condition in conditions if name_of(condition) not in result['conditions']]
     if missing:
-        with _data_errors():
+        with data_errors():
             _measure_missing(cfg, missing, result, out, reference)
     return result
 
@@ -249,29 +247,3 @@ def _plain(value: Any) -> Any:
 def _duration(seconds: float) -> str:
     return f'{seconds:.0f} s' if seconds < 120 else f'{seconds / 60:.0f} min' if seconds < 7200 else \
         f'{seconds / 3600:.1f} h'
-
-
-@contextlib.contextmanager
-def _data_errors() -> Iterator[None]:
-    """What is wrong with files, lists and clips, told in one sentence; faults of programs keep their traceback."""
-    try:
-        yield
-    except (OSError, ValueError, UnreadableClipError) as error:
-        if isinstance(error, launch.LaunchError):
-            raise
-        raise launch.LaunchError(told(error)) from error
-    except Exception as error:
-        # Decord raises its own and RuntimeErrors; of one in a worker of the loader there is the traceback as text.
-        places = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-        if not any(f'decord{os.sep}' in text for text in (str(error), *places)):
-            raise
-        raise launch.LaunchError(f'A video cannot be decoded: {told(error)} tools/data/check_dataset.py finds those '
-                                 "that are empty or cut off, and type='ClipListDataset' names them.") from error
-
-
-def told(error: Exception) -> str:
-    """The message of an error in one line, freed of the traceback that a worker of a loader puts before it."""
-    text = str(error)
-    if 'in DataLoader worker process' in text:
-        text = re.split(r'\n[\w.]*(?:Error|Exception)\w*: ', text)[-1]
-    return ' '.join(text.split())
