@@ -16,7 +16,7 @@ STEPS = {
 }
 # Reading annotations, drawing and the numpy formulas of evaluation need no OpenMMLab either.
 HOST_FREE = ('ops', 'functional', 'nn', 'optim', 'version', 'evaluation/functional', 'visualization',
-             'datasets/synthetic', 'datasets/transforms/corruptions.py', 'datasets/annotations', 'datasets/doctor',
+             'datasets/synthetic', 'datasets/transforms/corruptions/', 'datasets/annotations', 'datasets/doctor',
              'datasets/file_list.py', 'datasets/frames.py', 'datasets/integrity.py', 'datasets/splits.py')
 MODULES = sorted(ROOT.rglob('*.py'))
 

@@ -25,6 +25,8 @@ CONFIGS = ROOT / 'mmaction_configs' / 'synthetic_faces'
 # Two stock recognizers: without temporal convolutions (each frame is seen alone, as in TSN) and with.
 BACKBONES = {'framewise': 'framewise-r18-w16_1xb16-16x2x1-10e_synthetic-faces-rgb.py',
              'slowonly': 'slowonly-r18-w16_1xb16-16x2x1-10e_synthetic-faces-rgb.py'}
+# Corruptions in time; tools/robustness.py knows 20.
+KINDS = ('frame_drop', 'frame_freeze', 'black_frames', 'noise_burst', 'flicker')
 METRICS = {'WAR': 'acc/war', 'UAR': 'acc/uar'}
 
 
@@ -58,8 +60,9 @@ def main(argv=None) -> int:
             train(config, work_dir, options, seed, data)
             progress.step(f'testing {name}, seed {seed}, on clean and corrupted clips')
             found = work_dir / 'robustness.json'
-            run('tools/robustness.py', str(config), str(newest(work_dir)), '--severities', str(args.severity),
-                '--work-dir', str(work_dir), '--out', str(found), '--cfg-options', *options)
+            run('tools/robustness.py', str(config), str(newest(work_dir)), '--kinds', *KINDS,
+                '--severities', str(args.severity), '--work-dir', str(work_dir), '--out', str(found),
+                '--cfg-options', *options)
             conditions = json.loads(found.read_text(encoding='utf-8'))['conditions']
             results[name].append(of_severity(conditions, args.severity))
     progress.step('a picture of a decomposed clip')
@@ -109,8 +112,9 @@ def newest(work_dir: Path) -> Path:
 
 
 def of_severity(conditions: dict, severity: int) -> dict:
-    """Without what earlier starts measured at other severities."""
-    return {name: found for name, found in conditions.items() if name == 'clean' or name.endswith(f'/{severity}')}
+    """Without what earlier starts measured at other severities, or of other kinds."""
+    wanted = ['clean', *(f'{kind}/{severity}' for kind in KINDS)]
+    return {name: found for name, found in conditions.items() if name in wanted}
 
 
 def a_telling_clip(data: Path) -> Path:

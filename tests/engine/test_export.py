@@ -119,7 +119,8 @@ def test_our_head_and_each_part_alone_score_in_a_file_as_in_pytorch(name, neck, 
     torch.manual_seed(0)
     family, model = awake(name, neck, head)
     told = export_onnx(model, family.batch(model)['inputs'], str(tmp_path / 'm.onnx'), scores='logits')
-    assert told.batch is None and told.difference < 1e-5
+    # A value that the runtime rounds to zero, or away from it, moves the median of those that are not by a rank.
+    assert told.batch is None and told.difference < 1e-4
     other = family.batch(model, clips=3, seed=3)['inputs']
     other[0, ..., 1:3, :, :] *= 20
     expected = logits(model, other)

@@ -6,17 +6,39 @@ import importlib.util
 import os
 
 if os.environ.get('LSEF_PLUGINS_REGISTER', '1') != '0' and importlib.util.find_spec('mmaction'):
+    from .clip_corruption import ClipCorruption
     from .listed_frames import ListedFrameDecode
-    from .temporal_corruption import (
+    from .named_corruptions import (
         BlackFrames,
-        ClipCorruption,
+        BriefOcclusion,
+        CameraShake,
+        Defocus,
+        EyesOcclusion,
         Flicker,
         FrameDrop,
         FrameFreeze,
+        FrameJumble,
+        FrameRate,
+        GaussianNoise,
+        JPEGCompression,
+        LightDrift,
+        LoopedTail,
+        LowResolution,
+        MotionBlur,
+        MouthOcclusion,
+        MovingOcclusion,
         NoiseBurst,
+        ShotNoise,
+    )
+    from .video_corruption import (
         RandomTemporalCorruption,
+        RandomVideoCorruption,
         TemporalCorruption,
+        VideoCorruption,
     )
 
-    __all__ = ['BlackFrames', 'ClipCorruption', 'Flicker', 'FrameDrop', 'FrameFreeze', 'ListedFrameDecode',
-               'NoiseBurst', 'RandomTemporalCorruption', 'TemporalCorruption']
+    __all__ = ['BlackFrames', 'BriefOcclusion', 'CameraShake', 'ClipCorruption', 'Defocus', 'EyesOcclusion', 'Flicker',
+               'FrameDrop', 'FrameFreeze', 'FrameJumble', 'FrameRate', 'GaussianNoise', 'JPEGCompression',
+               'LightDrift', 'ListedFrameDecode', 'LoopedTail', 'LowResolution', 'MotionBlur', 'MouthOcclusion',
+               'MovingOcclusion', 'NoiseBurst', 'RandomTemporalCorruption', 'RandomVideoCorruption', 'ShotNoise',
+               'TemporalCorruption', 'VideoCorruption']

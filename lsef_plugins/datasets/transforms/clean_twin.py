@@ -12,7 +12,7 @@ from mmcv.transforms import BaseTransform
 
 from lsef_plugins.registry import TRANSFORMS
 
-from .temporal_corruption import frames_per_clip
+from .clip_corruption import frames_per_clip
 
 
 @TRANSFORMS.register_module()

@@ -15,7 +15,7 @@ from lsef_plugins.datasets.synthetic.signals import NUISANCE
 from lsef_plugins.datasets.synthetic.truth import Truth, load_truth, truth_file_of
 from lsef_plugins.registry import TRANSFORMS
 
-from .temporal_corruption import frames_per_clip
+from .clip_corruption import frames_per_clip
 
 POSE = ('yaw', 'pitch', 'roll', 'shift_x', 'shift_y', 'scale')
 LIGHT = ('light', 'light_x', 'light_y')

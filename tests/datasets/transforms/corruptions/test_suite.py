@@ -1,4 +1,5 @@
-"""Laws of the numpy corruptions: nothing is mutated, severities are nested, what is named happens."""
+"""Laws of all corruptions: nothing is mutated, severities are nested, draws are frozen, wrong words are refused."""
+import hashlib
 import os
 import subprocess
 import sys
@@ -7,14 +8,18 @@ import numpy as np
 import pytest
 
 from lsef_plugins.datasets.transforms.corruptions import (
+    CORRUPTIONS,
+    GROUPS,
+    OCCLUSIONS,
+    SPATIAL_CORRUPTIONS,
     TEMPORAL_CORRUPTIONS,
+    check_kinds,
     corrupt_clip,
-    drop_sources,
-    freeze_sources,
     sample_rng,
 )
 
-KINDS = tuple(TEMPORAL_CORRUPTIONS)
+KINDS = tuple(CORRUPTIONS)
+NESTED = [kind for kind in KINDS if kind not in ('frame_jumble', 'frame_rate')]
 LENGTHS = (2, 3, 5, 8, 16, 32, 47)
 
 
@@ -55,7 +60,7 @@ def test_inputs_are_not_written_to_and_outputs_share_no_memory(kind, t, severity
         assert not any(np.shares_memory(frame, other) for other in clip + new[:i])
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', NESTED)
 @pytest.mark.parametrize('t', LENGTHS)
 def test_a_stronger_severity_goes_on_where_a_weaker_one_stopped(kind, t):
     for sample in range(5):
@@ -65,8 +70,8 @@ def test_a_stronger_severity_goes_on_where_a_weaker_one_stopped(kind, t):
             assert (weak <= strong).all()
 
 
-@pytest.mark.parametrize('kind', ('noise_burst', 'flicker'))
-def test_noise_and_flicker_move_each_pixel_at_least_as_far_when_stronger(kind):
+@pytest.mark.parametrize('kind', ('noise_burst', 'flicker', 'gaussian_noise', 'light_drift'))
+def test_noise_and_light_move_each_pixel_at_least_as_far_when_stronger(kind):
     clip = video(16)
     moved = [np.abs(np.stack(corrupt_clip(clip, kind, s, sample_rng(7))).astype(int) - np.stack(clip))
              for s in range(6)]
@@ -76,84 +81,69 @@ def test_noise_and_flicker_move_each_pixel_at_least_as_far_when_stronger(kind):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_the_mean_change_grows_with_severity(kind):
-    clips = [video(16, seed=i) for i in range(40)]
+    clips = [video(16, 48, 64, seed=i) for i in range(12)]
     means = [np.mean([change(c, corrupt_clip(c, kind, s, sample_rng(i))) for i, c in enumerate(clips)])
              for s in range(6)]
     assert all(a < b for a, b in zip(means, means[1:])), means
 
 
-@pytest.mark.parametrize('kind, counts', [
-    ('frame_drop', [0, 2, 4, 6, 8, 10]), ('frame_freeze', [0, 2, 4, 6, 8, 10]),
-    ('black_frames', [0, 1, 2, 3, 4, 6]), ('noise_burst', [0, 1, 2, 3, 4, 5]), ('flicker', [0] + 5 * [16])])
-def test_the_share_of_touched_frames_is_the_level(kind, counts):
-    clip = video(16)
-    assert [touched(clip, corrupt_clip(clip, kind, s, sample_rng(3))).sum() for s in range(6)] == counts
-
-
-@pytest.mark.parametrize('t', LENGTHS)
-@pytest.mark.parametrize('severity', (1, 2, 3, 4, 5))
-def test_a_dropped_frame_holds_the_last_one_that_arrived(t, severity):
-    clip = video(t)
-    out = corrupt_clip(clip, 'frame_drop', severity, sample_rng(t, severity))
-    mask = touched(clip, out)
-    assert not mask[0]
-    for i in np.flatnonzero(mask):
-        last = max(j for j in range(i) if not mask[j])
-        assert np.array_equal(out[i], clip[last])
-
-
-@pytest.mark.parametrize('t', LENGTHS)
-@pytest.mark.parametrize('severity', (1, 2, 3, 4, 5))
-def test_a_freeze_is_one_run_that_shows_the_frame_before_it(t, severity):
-    starts = set()
-    for sample in range(40):
-        clip = video(t)
-        mask = touched(clip, out := corrupt_clip(clip, 'frame_freeze', severity, sample_rng(sample)))
-        first, last = np.flatnonzero(mask)[[0, -1]]
-        assert first > 0 and mask[first:last + 1].all()
-        assert all(np.array_equal(out[i], clip[first - 1]) for i in range(first, last + 1))
-        starts.add(first)
-    assert len(starts) > 1 or mask.sum() == t - 1, 'it hangs at different moments'
-
-
-def test_drop_and_freeze_reach_every_place_but_the_first():
-    for sources in (drop_sources, freeze_sources):
-        seen = sum(sources(8, 0.25, sample_rng(i)) != np.arange(8) for i in range(200))
-        assert seen[0] == 0 and (seen[1:] > 0).all()
-
-
-def test_black_is_black_and_nothing_else_is():
-    clip = video(16)
-    out = corrupt_clip(clip, 'black_frames', 5, sample_rng(1))
-    assert all((frame == 0).all() == hit for frame, hit in zip(out, touched(clip, out)))
-
-
-@pytest.mark.parametrize('t', LENGTHS)
-def test_noise_hits_isolated_frames_with_the_sigma_of_the_level(t):
-    clip = [np.full((40, 40, 3), 128, np.uint8) for _ in range(t)]
-    for severity, (_, sigma) in enumerate(TEMPORAL_CORRUPTIONS['noise_burst'].levels, start=1):
-        out = corrupt_clip(clip, 'noise_burst', severity, sample_rng(t))
-        places = np.flatnonzero(touched(clip, out))
-        assert len(places) == 1 or np.diff(places).min() > 1
-        z = np.random.RandomState(0).standard_normal(200_000)
-        expected = np.clip(sigma * z, -128, 127).std()  # what is left of sigma after clipping to 0..255
-        assert out[places[0]].std() == pytest.approx(expected, rel=0.05)
-
-
-def test_flicker_multiplies_each_frame_by_one_gain_of_mean_one():
-    clip = [np.full((4, 4, 3), 100, np.uint8) for _ in range(16)]
-    for severity, amplitude in enumerate(TEMPORAL_CORRUPTIONS['flicker'].levels, start=1):
-        out = np.stack(corrupt_clip(clip, 'flicker', severity, sample_rng(2))).astype(float)
-        assert (out == out[:, :1, :1, :1]).all()
-        gains = out[:, 0, 0, 0] / 100
-        assert np.abs(gains - 1).max() == pytest.approx(amplitude, abs=0.006)
-        assert gains.mean() == pytest.approx(1, abs=0.006)
+@pytest.mark.parametrize('kind', KINDS)
+def test_one_frame_has_no_time_to_be_broken_in_but_pixels(kind):
+    clip = video(1)
+    out = corrupt_clip(clip, kind, 5, sample_rng(0))
+    assert len(out) == 1 and (out[0] is clip[0]) == CORRUPTIONS[kind].needs_time
+    if not CORRUPTIONS[kind].needs_time:
+        assert not np.array_equal(out[0], clip[0]) and out[0].shape == clip[0].shape
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_one_frame_has_no_time_to_be_broken_in(kind):
-    clip = video(1)
-    assert corrupt_clip(clip, kind, 5, sample_rng(0))[0] is clip[0]
+def test_views_that_are_not_contiguous_and_a_single_channel_are_frames_too(kind):
+    wide = video(8, h=20, w=40)
+    mirrored = [frame[:, ::-2] for frame in wide]
+    out = corrupt_clip(mirrored, kind, 3, sample_rng(1))
+    whole = corrupt_clip([frame.copy() for frame in mirrored], kind, 3, sample_rng(1))
+    assert all(np.array_equal(a, b) for a, b in zip(out, whole))
+    grey = [frame[:, :, :1] for frame in wide]
+    assert {(f.shape, f.dtype.name) for f in corrupt_clip(grey, kind, 3, sample_rng(1))} == {((20, 40, 1), 'uint8')}
+
+
+# blake2b of the pixels of five severities, written down from the first release of each kind: quick-start figures and
+# everybody's corrupted test sets hang on them. Kinds that OpenCV computes are left out: its releases may round anew.
+FROZEN = {'frame_drop': 'c00dc0531cc42643', 'frame_freeze': 'cbcda55840c2e6ee', 'black_frames': 'b0cfd008098e8eca',
+          'noise_burst': 'abe1723ea5e2b870', 'flicker': '39e44308251b86a4', 'frame_jumble': '9dffcecf8c043572',
+          'frame_rate': 'e648ad8288c1f39e', 'looped_tail': '87bdbf4fe9462938', 'gaussian_noise': 'c7708e3bcb179bcd',
+          'shot_noise': '4627f337abd58a0c', 'light_drift': '0cc8f269d1b2776c', 'mouth_occlusion': '0e30e4f6a81c6fd5',
+          'eyes_occlusion': 'b38ce0ebde8bdc6c', 'moving_occlusion': '419f488d3952d171',
+          'brief_occlusion': '99d087ff6c43623f'}
+
+
+@pytest.mark.parametrize('kind', FROZEN)
+def test_the_pixels_are_those_of_every_release(kind):
+    y, x = np.mgrid[:24, :20]
+    clip = [np.stack([(7 * x + 3 * y * c + 11 * i + x * y) % 256 for c in range(3)], -1).astype(np.uint8)
+            for i in range(16)]
+    digest = hashlib.blake2b(digest_size=8)
+    for severity in range(1, 6):
+        for frame in corrupt_clip(clip, kind, severity, sample_rng('golden', kind)):
+            digest.update(frame.tobytes())
+    assert digest.hexdigest() == FROZEN[kind]
+
+
+def test_every_kind_has_five_levels_and_one_group():
+    assert all(len(corruption.levels) == 5 and corruption.unit for corruption in CORRUPTIONS.values())
+    assert [kind for group in GROUPS.values() for kind in group] == list(KINDS) and len(KINDS) == 20
+    assert not set(TEMPORAL_CORRUPTIONS) & set(SPATIAL_CORRUPTIONS) and not set(OCCLUSIONS) & set(SPATIAL_CORRUPTIONS)
+
+
+def test_names_of_groups_stand_for_their_kinds():
+    assert check_kinds(None) == KINDS and check_kinds('jpeg') == ('jpeg', )
+    assert check_kinds(['flicker', 'temporal', 'jpeg']) == ('flicker', *(k for k in TEMPORAL_CORRUPTIONS
+                                                                          if k != 'flicker'), 'jpeg')
+    assert check_kinds(None, TEMPORAL_CORRUPTIONS) == tuple(TEMPORAL_CORRUPTIONS)
+    with pytest.raises(ValueError, match="kind='gaussian_noise' is not a temporal corruption; known: frame_drop"):
+        check_kinds('spatial', TEMPORAL_CORRUPTIONS, 'temporal corruption')
+    with pytest.raises(ValueError, match='kind=3 is not a corruption'):
+        check_kinds([3])
 
 
 def test_the_random_state_depends_on_each_part_and_on_their_borders():
@@ -186,6 +176,7 @@ def test_a_severity_outside_0_to_5_is_refused(severity):
         corrupt_clip(video(4), 'flicker', severity, sample_rng(0))
 
 
-def test_an_unknown_kind_lists_the_known_ones():
-    with pytest.raises(ValueError, match="'frame_dorp' is not .* known: frame_drop, frame_freeze"):
-        corrupt_clip(video(4), 'frame_dorp', 1, sample_rng(0))
+@pytest.mark.parametrize('kind', ('frame_dorp', None, ['jpeg'], True))
+def test_an_unknown_kind_lists_the_known_ones(kind):
+    with pytest.raises(ValueError, match='is not a corruption; known: frame_drop, frame_freeze.*brief_occlusion'):
+        corrupt_clip(video(4), kind, 1, sample_rng(0))
