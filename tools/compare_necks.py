@@ -20,11 +20,11 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--kinds', nargs='+', metavar='KIND', help='corruptions of the test clips (default: all)')
     parser.add_argument('--severities', nargs='+', type=int, default=[3], help='1 to 5 (default: 3)')
     parser.add_argument('--tuning-seeds', type=int, default=2,
-                        help='runs of each learning rate; 0: the middle one, untuned (default: %(default)s)')
+                        help='runs of each learning rate; 0: a guess for each head, untuned (default: %(default)s)')
     parser.add_argument('--seeds', type=int, default=5, help='runs of the best learning rate (default: %(default)s)')
     parser.add_argument('--steps', type=int, default=0, help='of each run (default: as designed)')
-    parser.add_argument('--size', default='small', help='small, framewise (no temporal convolution in the backbone) or '
-                        'full (default: %(default)s)')
+    parser.add_argument('--size', default='small', help='small, framewise (no temporal convolution in the backbone), '
+                        'dense (16 frames) or full (default: %(default)s)')
     parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'), help='(default: %(default)s)')
     parser.add_argument('--corrupted-clips', type=int, default=252,
                         help='test clips under each corruption (default: %(default)s)')
@@ -32,6 +32,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--out', default='work_dirs/compare_necks', help='folder of runs and report; a later start '
                         'goes on')
     parser.add_argument('--plan', action='store_true', help='only print what there is to run')
+    parser.add_argument('--show', metavar='ARM', help="only print an arm's recognizer and optimizer as a config")
     return parser.parse_args(argv)
 
 
@@ -53,7 +54,7 @@ def main(argv=None) -> int:
 
 
 def compared(args: argparse.Namespace) -> str:
-    """The plan, or the report once all is run."""
+    """The plan, an arm's config, or the report once all is run."""
     from lsef_plugins.compat import apply_repairs
     apply_repairs()
     from mmengine.registry import init_default_scope
@@ -67,6 +68,8 @@ def compared(args: argparse.Namespace) -> str:
     cells = chosen('cell', design.CELLS, args.cells)
     arms = chosen('arm', design.ARMS, design.MAIN if args.arms == ['main'] else args.arms)
     size, = chosen('size', design.SIZES, [args.size])
+    if args.show:
+        return design.shown(chosen('arm', design.ARMS, [args.show])[0], size)
     tested = conditions.conditions_of(args.severities, args.kinds)
     if args.plan:
         return design.plan(cells, arms, size, args.tuning_seeds, args.seeds, len(tested))

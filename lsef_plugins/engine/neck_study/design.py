@@ -13,6 +13,8 @@ import dataclasses
 import functools
 from typing import Any, Iterable, Optional
 
+from mmengine.config import Config
+
 from ..studies.clips import View
 from . import budget
 
@@ -26,13 +28,20 @@ SEEDS = (0, 1, 2, 3, 4)
 CORRUPTED_CLIPS = 252
 SEVERITIES = (3, )
 
-MUON: dict[str, Any] = dict(constructor='MuonConstructor', optimizer=dict(type='MuonAndSGD', weight_decay=1e-4),
-                            rest=dict(lr_mult=20, momentum=0.9))
-SGD: dict[str, Any] = dict(optimizer=dict(type='SGD', momentum=0.9, weight_decay=1e-4))
+#: Of hidden matrices and of all the rest; the classifier's is tuned.
+RATE = 0.003
+MUON: dict[str, Any] = dict(constructor='MuonConstructor',
+                            optimizer=dict(type='MuonAndAdamW', lr=RATE, weight_decay=0.02))
+# The classifier's share of SGD's rate: LSEFHead reads 5 c numbers of the order of one, which all of it overshoots.
+SGD: dict[str, Any] = dict(optimizer=dict(type='SGD', momentum=0.9, weight_decay=1e-4),
+                           paramwise_cfg=dict(custom_keys={'cls_head.fc_cls': dict(lr_mult=0.1)}))
 RAO: dict[str, Any] = dict(SGD, constructor='RAO', rao=dict(target_rank=0.5, size=0.001))
-#: recipe -> (optimizer, learning rates)
+#: recipe -> (optimizer, learning rates): of the classifier under Muon, of everything under SGD.
 RECIPES: dict[str, tuple[dict, tuple[float, ...]]] = {
-    'muon': (MUON, (0.0015, 0.003, 0.006)), 'sgd': (SGD, (0.02, 0.06, 0.2)), 'rao': (RAO, (0.02, 0.06, 0.2))}
+    'muon': (MUON, (0.001, 0.003, 0.01, 0.03)), 'sgd': (SGD, (0.02, 0.06, 0.2, 0.6)),
+    'rao': (RAO, (0.02, 0.06, 0.2, 0.6))}
+#: Untuned: by head, and of SGD.
+GUESSES = {'avg': 0.03, 'mmd': 0.01, 'lsef': 0.003, 'sgd': 0.06}
 
 LSEF: dict[str, Any] = dict(type='LSEFNeck')
 RIVALS: dict[str, Optional[dict]] = {
@@ -59,7 +68,7 @@ class Size:
     steps: int = 320
     batch: int = 16
     start_rate: float = 0.006
-    seconds: tuple[float, float] = (26.0, 0.6)
+    seconds: tuple[float, float] = (27.0, 0.5)
 
     @functools.cached_property
     def budget(self) -> int:
@@ -76,6 +85,7 @@ def _backbone(**changes: Any) -> dict[str, Any]:
 SIZES = {size.name: size for size in (
     Size('small', _backbone(), 64, View()),
     Size('framewise', _backbone(inflate=(0, 0, 0, 0)), 64, View()),
+    Size('dense', _backbone(), 64, View(16), seconds=(48.0, 0.8)),
     Size('full', _backbone(depth=50, base_channels=64, conv1_kernel=(1, 7, 7)), 2048, View(16, 64), steps=2000,
          start_rate=0.001, seconds=(9000.0, 60.0)))}
 
@@ -97,9 +107,16 @@ class Arm:
     def rates(self) -> tuple[float, ...]:
         return RECIPES[self.recipe][1]
 
+    @property
+    def guess(self) -> float:
+        """The learning rate where none is tuned."""
+        return GUESSES[self.head if self.recipe == 'muon' else 'sgd']
+
     def optim_wrapper(self, rate: float) -> dict[str, Any]:
-        wrapper = copy.deepcopy(RECIPES[self.recipe][0])
-        return dict(wrapper, optimizer=dict(wrapper['optimizer'], lr=rate), clip_grad=dict(max_norm=20))
+        wrapper = dict(copy.deepcopy(RECIPES[self.recipe][0]), clip_grad=dict(max_norm=20))
+        if self.recipe == 'muon':
+            return dict(wrapper, classifier=dict(lr=rate))
+        return dict(wrapper, optimizer=dict(wrapper['optimizer'], lr=rate))
 
     def fitted_neck(self, size: Size) -> Optional[dict[str, Any]]:
         if self.neck is None:
@@ -220,3 +237,9 @@ def plan(cells: list[Cell], arms: list[Arm], size: Size, tuning_seeds: int, seed
     lines += [f'{arm.name}: {arm.parameters(size)} parameters ({arm.parameters(size) / size.budget:.2f} of the budget)'
               for arm in arms]
     return '\n'.join(lines)
+
+
+def shown(arm: Arm, size: Size) -> str:
+    """Recognizer and optimizer of an arm as the text of a config, at its untuned learning rate."""
+    return Config(dict(custom_imports=dict(imports=['lsef_plugins.engine.neck_study.train']), model=arm.model(size),
+                       optim_wrapper=arm.optim_wrapper(arm.guess))).pretty_text

@@ -131,7 +131,7 @@ def report(study: Any, results: Results) -> str:
     against = comparisons(results)
     tuning = (f'{"/".join(map(str, sorted({len(arm.rates) for arm in arms})))} learning rates x '
               f'{len(study.tuning_seeds)} tuning seeds for each arm' if study.tuning_seeds else
-              'no tuning, the middle learning rate of each arm')
+              'no tuning, a guess of the learning rate for each head')
     parts = [f'{tuning}, then {len(study.seeds)} seeds; {study.size.name} size, '
              f'{study.place.steps or study.size.steps} steps of {study.size.batch} clips; budget of neck and head '
              f'{study.size.budget} parameters. {" ".join((__doc__ or "").split(chr(10) * 2, 1)[1].split())} '

@@ -35,7 +35,7 @@ class Study:
         device: ``cpu`` or ``cuda``.
         jobs: processes at a time, one thread each.
         steps: of each run; 0: as designed.
-        tuning_seeds: none: nothing is tuned, every arm takes the middle one of its learning rates.
+        tuning_seeds: none: nothing is tuned, every arm takes its guess.
         say: receives lines of progress.
         work: makes one run, in a child process.
     """
@@ -62,7 +62,7 @@ class Study:
             for arm in self.arms:
                 self.rates[cell.name, arm.name] = runs.best_rate(
                     tuned[run.name] for run in tuning_runs(cell, arm, self.tuning_seeds)
-                ) if tuned else arm.rates[len(arm.rates) // 2]
+                ) if tuned else arm.guess
         final = {(cell.name, arm.name): final_runs(cell, arm, self.rates[cell.name, arm.name], self.seeds, self.tested)
                  for cell in self.cells for arm in self.arms}
         found = self.all_of(interleaved(list(final.values())), 'comparing')

@@ -19,7 +19,7 @@ from lsef_plugins.registry import HOOKS
 
 from ..studies import clips, muon, start  # noqa: F401 - muon registers
 from . import conditions, rivals, statistics_head  # noqa: F401 - they register
-from .design import CORRUPTED_CLIPS, SIZES, Run, Size
+from .design import CORRUPTED_CLIPS, SIZES, Run
 
 CHANCE = 1 / 7
 EVALUATOR = dict(type='AverageRecallMetric')
@@ -91,39 +91,36 @@ def train(place: Place, run: Run) -> dict[str, Any]:
     init_default_scope('mmaction')
     MMLogger.get_current_instance().setLevel('ERROR')
     MessageHub.get_current_instance()
-    size, began = SIZES[place.size], time.process_time()
     with tempfile.TemporaryDirectory() as work_dir:
         runner = Runner.from_cfg(Config(settings(run, place, work_dir)))
-        recorder = next(hook for hook in runner.hooks if isinstance(hook, LossRecorder))
-        good = trained(runner, recorder)
-        tuned = runner.val()['acc/uar'] if good else CHANCE
-        trained_at = time.process_time()
-        scores = {condition: tested(runner, run, place, size, condition) if good else CHANCE
-                  for condition in run.conditions}
+        losses = next(hook for hook in runner.hooks if isinstance(hook, LossRecorder)).losses
+        began = time.process_time()
+        good, trained_at = True, began
+        try:
+            runner.train()
+            trained_at = time.process_time()
+            tuned = runner.val()['acc/uar']
+            scores = {condition: tested(runner, run, place, condition) for condition in run.conditions}
+        except ValueError as error:
+            if 'NaN' not in str(error):     # of features or of scores: it has diverged
+                raise
+            good = False
+        if not (good and all(map(math.isfinite, losses))):
+            good, tuned, scores = False, CHANCE, dict.fromkeys(run.conditions, CHANCE)
         held = sum(p.numel() for name in ('neck', 'cls_head') if getattr(runner.model, name, None) is not None
                    for p in getattr(runner.model, name).parameters())
-    last = recorder.losses[-max(len(recorder.losses) // 10, 1):]
+    last = losses[-max(len(losses) // 10, 1):]
     return dict(name=run.name, cell=run.cell.name, arm=run.arm.name, rate=run.rate, seed=run.seed, uar_tune=tuned,
                 uar=scores, loss=sum(last) / len(last) if good else math.nan, parameters=held, diverged=not good,
                 seconds=round(trained_at - began, 1), seconds_test=round(time.process_time() - trained_at, 1))
 
 
-def trained(runner: Any, recorder: LossRecorder) -> bool:
-    """Whether the training ended well; one that diverges has the scores of chance."""
-    try:
-        runner.train()
-    except ValueError as error:
-        if 'NaN or Inf' not in str(error):      # LSEF's word for features that are not finite
-            raise
-        return False
-    return all(map(math.isfinite, recorder.losses))
-
-
-def tested(runner: Any, run: Run, place: Place, size: Size, condition: str) -> float:
+def tested(runner: Any, run: Run, place: Place, condition: str) -> float:
     """UAR under a condition."""
     if condition == conditions.CLEAN:
         return runner.test()['acc/uar']
-    path, = conditions.prepare(place.folder, run.cell.tested_on, 'test', [condition], place.corrupted_clips, size.view)
+    path, = conditions.prepare(place.folder, run.cell.tested_on, 'test', [condition], place.corrupted_clips,
+                               SIZES[place.size].view)
     loop = TestLoop(runner, loader(path), EVALUATOR)
     runner._test_loop = loop
     return loop.run()['acc/uar']

@@ -47,3 +47,15 @@ def test_muon_leaves_the_rest_to_the_other_optimizer(name):
         wrapper.step()
         other.step()
     assert torch.equal(model.cls_head.fc_cls.weight, twin) and len(wrapper.optimizer.param_groups) == 2
+
+
+def test_a_classifier_may_have_a_rate_of_its_own():
+    init_default_scope('mmaction')
+    from host_families import Family
+    model = Family('slowonly').build(dict(type='LSEFNeck'))
+    wrapper = build_optim_wrapper(model, dict(constructor='MuonConstructor', classifier=dict(lr=0.5),
+                                              optimizer=dict(type='MuonAndAdamW', lr=0.01)))
+    orthogonal, rest, last = wrapper.optimizer.param_groups
+    assert set(last['params']) == set(model.cls_head.fc_cls.parameters()) and last['lr'] == 0.5 and not last['muon']
+    assert rest['lr'] == orthogonal['lr'] == 0.01 and orthogonal['muon']
+    assert sum(len(group['params']) for group in (orthogonal, rest, last)) == len(list(model.parameters()))
