@@ -78,6 +78,16 @@ def test_tpn_is_the_hosts_and_over_the_budget(name):
     assert model.cls_head(feats).shape == (2, 7) and design.ARMS[name].parameters(SMALL) > 10 * SMALL.budget
 
 
+def test_ablations_are_what_they_say():
+    parts = {name: built(design.ARMS[f'lsef-{name}/avg']).neck.streams[0] for name in design.ABLATIONS}
+    whole = built(design.ARMS['lsef/avg']).neck.streams[0]
+    assert whole.cim.windows == (1, 3, 5) and whole.sem.robust_iters == 1 and whole.ddm.gate_frames
+    assert parts['nosem'].sem is None and parts['noddm'].ddm is None and parts['nocim'].cim.windows == (1, )
+    assert parts['nogate'].sem.robust_iters == 0 and not parts['nogate'].ddm.gate_frames
+    assert parts['soft'].sem.mode == 'soft' and parts['soft'].ddm.exponent == 1 and whole.ddm.exponent == 2
+    assert parts['rank1'].sem.rank == 1 and parts['k2'].iterations == 2 and (whole.sem.rank, whole.iterations) == (2, 1)
+
+
 def test_every_arm_has_the_same_tuning_and_its_own_seeds():
     cell = design.CELLS['hard_augmented']
     assert len({len(design.tuning_runs(cell, arm)) for arm in design.ARMS.values()}) == 1

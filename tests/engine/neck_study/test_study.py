@@ -84,6 +84,41 @@ def test_a_run_is_a_training_of_the_real_thing(few_clips, arm, regime):
     assert train.train(place, design.Run(each.cell, each.arm, 0.02, 1))['loss'] != found['loss']
 
 
+def test_a_run_reads_the_clips_of_its_cell(few_clips):
+    place = train.Place(str(few_clips), steps=2)
+    made = {name: train.settings(design.Run(design.CELLS[name], design.ARMS['none/avg'], 0.02, 0), place, 'work')
+            for name in ('longtail_clean', 'default_augmented')}
+    files = {name: [cfg[f'{split}_dataloader']['dataset']['path'] for split in ('train', 'val', 'test')]
+             for name, cfg in made.items()}
+    starts = [[path.rpartition('/')[2].rpartition('_')[0].rpartition('_')[0] for path in each]
+              for each in files.values()]
+    assert starts == [['longtail_train', 'default_tune', 'default_test'],
+                      ['default_train', 'default_tune', 'default_test']]
+    broken = [cfg['train_dataloader']['dataset']['broken'] for cfg in made.values()]
+    assert broken[0] == () and len(broken[1]) == 3 and all('mixture' in path for path in broken[1])
+    assert not any('broken' in cfg[f'{split}_dataloader']['dataset'] for cfg in made.values()
+                   for split in ('val', 'test'))
+
+
+def test_each_condition_is_tested_on_its_own_clips(few_clips, monkeypatch):
+    seen = []
+
+    class Loop:
+        def __init__(self, runner, loader, evaluator):
+            seen.append(loader['dataset']['path'])
+
+        def run(self):
+            return {'acc/uar': 0.5}
+
+    monkeypatch.setattr(train, 'TestLoop', Loop)
+    each = design.Run(CELL, design.ARMS['none/avg'], 0.02, 0)
+    place = train.Place(str(few_clips), corrupted_clips=3)
+    for condition in TESTED[1:]:
+        assert train.tested(type('Runner', (), {})(), each, place, condition) == 0.5
+    assert seen == list(map(str, conditions.prepare(few_clips, 'default', 'test', TESTED, 3)))
+    assert 'flicker' in seen[0] and 'noise_burst' in seen[1]
+
+
 def test_a_training_that_diverges_has_the_scores_of_chance(few_clips):
     place = train.Place(str(few_clips), steps=4, corrupted_clips=5)
     wild = train.train(place, design.Run(CELL, design.ARMS['none/avg'], 1e30, 0, tuple(TESTED)))
