@@ -27,7 +27,7 @@ def test_unknown_conditions_are_told():
 def test_noise_is_as_strong_as_it_says():
     frames = np.full((32, 64, 64, 3), 128, np.uint8)
     found = conditions.broken(frames, 'gaussian_noise', 1, 'val', 0).astype(float)
-    assert abs(found.std() - conditions.NOISE[0]) < 0.2 and abs(found.mean() - 128) < 0.1
+    assert abs(found.std() - conditions.kinds()['gaussian_noise'].levels[0]) < 0.2 and abs(found.mean() - 128) < 0.1
     assert (found[0] != found[1]).any()
 
 
@@ -53,8 +53,9 @@ def test_another_level_is_another_file(few_clips, monkeypatch):
         return [conditions.file_of(few_clips, 'default', 'test', what, clips.SMALL, 3)
                 for what in ('gaussian_noise/3', 'flicker/3', 'mixture0')]
 
-    before = files()
-    monkeypatch.setattr(conditions, 'NOISE', (1., 2., 3., 4., 5.))
+    before, known = files(), conditions.kinds()
+    other = known['gaussian_noise']._replace(levels=(1., 2., 3., 4., 5.))
+    monkeypatch.setattr(conditions, 'kinds', lambda: dict(known, gaussian_noise=other))
     assert [a == b for a, b in zip(before, files())] == [False, True, False]
 
 

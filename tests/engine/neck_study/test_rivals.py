@@ -102,14 +102,22 @@ def test_hamburgers_factors_are_not_negative_and_fit(training, monkeypatch):
     assert many < few < none and many < 0.05        # the updates descend to a factorisation that is there
 
 
+def test_hamburger_adds_the_factorisation_of_what_is_positive():
+    """y = x + W_u D C, where D C is that of relu(W_l x + b)."""
+    neck, x = awake('HamburgerNeck', width=9, rank=2).eval(), clip()
+    block, = neck.blocks
+    z = torch.einsum('mc,bcn->bmn', block.lower.weight.flatten(1), x.flatten(2)) + block.lower.bias[:, None]
+    assert (z < 0).any()
+    bases, codes = block.factors(z.clamp_min(0))
+    added = torch.einsum('cm,bmn->bcn', block.upper.weight.flatten(1), bases @ codes)
+    assert torch.allclose(neck(x)[0], x + added.view_as(x), atol=1e-4)
+
+
 def test_hamburger_is_learned_through_its_last_step_alone():
     z = planted().requires_grad_()
     ham = rivals.Hamburger(12, 9, 3).eval()
     bases, codes = ham.factors(z)
-    assert not bases.requires_grad
-    with torch.no_grad():
-        before = codes / (bases.mT @ z) * (bases.mT @ bases @ codes)    # of the step before: not unique, only its size
-    assert before.isfinite().all()
+    assert not bases.requires_grad and codes.requires_grad
     found, = torch.autograd.grad(codes.sum(), z)
     assert found.isfinite().all() and found.abs().sum() > 0
 

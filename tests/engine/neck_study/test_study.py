@@ -55,7 +55,9 @@ def test_what_a_result_rests_on_is_in_its_key(tmp_path, monkeypatch):
     key = made.key_of(each)
     other = design.final_runs(CELL, design.ARMS['lsef/avg'], 0.1, [0], TESTED[:2])[0]
     assert made.key_of(other) != key and study(tmp_path, size='framewise')[0].key_of(each) != key
-    monkeypatch.setattr(conditions, 'NOISE', (1., 2., 3., 4., 5.))
+    known = conditions.kinds()
+    other = known['flicker']._replace(levels=(1., 2., 3., 4., 5.))
+    monkeypatch.setattr(conditions, 'kinds', lambda: dict(known, flicker=other))
     assert made.key_of(each) != key
 
 
