@@ -66,7 +66,8 @@ def compared(args: argparse.Namespace) -> str:
     if min(args.jobs, args.seeds, args.corrupted_clips) < 1 or min(args.steps, args.tuning_seeds) < 0:
         raise ValueError('--jobs, --seeds and --corrupted-clips count from 1, --steps and --tuning-seeds from 0.')
     cells = chosen('cell', design.CELLS, args.cells)
-    arms = chosen('arm', design.ARMS, design.MAIN if args.arms == ['main'] else args.arms)
+    names = args.arms and [name for given in args.arms for name in (design.MAIN if given == 'main' else [given])]
+    arms = chosen('arm', design.ARMS, names and list(dict.fromkeys(names)))
     size, = chosen('size', design.SIZES, [args.size])
     if args.show:
         return design.shown(chosen('arm', design.ARMS, [args.show])[0], size)

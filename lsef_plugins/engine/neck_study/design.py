@@ -60,7 +60,7 @@ ABLATIONS: dict[str, dict] = {
 @dataclasses.dataclass(frozen=True)
 class Size:
     """The recognizer and its clips; ``seconds`` of one core that a training and its tests of a condition took when
-    this was written, for the plan only."""
+    this was written, None: never measured; for the plan only."""
     name: str
     backbone: dict
     channels: int
@@ -68,7 +68,7 @@ class Size:
     steps: int = 320
     batch: int = 16
     start_rate: float = 0.006
-    seconds: tuple[float, float] = (27.0, 0.5)
+    seconds: Optional[tuple[float, float]] = (27.0, 0.5)
 
     @functools.cached_property
     def budget(self) -> int:
@@ -87,7 +87,7 @@ SIZES = {size.name: size for size in (
     Size('framewise', _backbone(inflate=(0, 0, 0, 0)), 64, View()),
     Size('dense', _backbone(), 64, View(16), seconds=(48.0, 0.8)),
     Size('full', _backbone(depth=50, base_channels=64, conv1_kernel=(1, 7, 7)), 2048, View(16, 64), steps=2000,
-         start_rate=0.001, seconds=(9000.0, 60.0)))}
+         start_rate=0.001, seconds=None))}
 
 
 def head(name: str) -> dict[str, Any]:
@@ -224,16 +224,19 @@ def final_runs(cell: Cell, arm: Arm, rate: float, seeds: Iterable[int], conditio
 
 def plan(cells: list[Cell], arms: list[Arm], size: Size, tuning_seeds: int, seeds: int, conditions: int) -> str:
     """What the study costs, in a few lines."""
-    training, testing = size.seconds
     tuning = sum(len(arm.rates) for arm in arms) * tuning_seeds
     final = len(arms) * seeds
-    hours = (tuning * training + final * (training + testing * conditions)) / 3600
     rates = '/'.join(map(str, sorted({len(arm.rates) for arm in arms})))
     lines = [f'{len(cells)} cells ({", ".join(cell.name for cell in cells)}) x {len(arms)} arms x ({rates} learning '
              f'rates x {tuning_seeds} tuning seeds + {seeds} seeds under {conditions} conditions), {size.name} size, '
              f'{size.steps} steps of {size.batch} clips',
-             f'each cell: {tuning} + {final} runs, {hours:.1f} core hours',
-             f'together {len(cells) * (tuning + final)} runs, about {len(cells) * hours:.1f} core hours']
+             f'each cell: {tuning} + {final} runs',
+             f'together {len(cells) * (tuning + final)} runs']
+    if size.seconds is not None:
+        training, testing = size.seconds
+        hours = (tuning * training + final * (training + testing * conditions)) / 3600
+        lines[1] += f', {hours:.1f} core hours'
+        lines[2] += f', about {len(cells) * hours:.1f} core hours'
     lines += [f'{arm.name}: {arm.parameters(size)} parameters ({arm.parameters(size) / size.budget:.2f} of the budget)'
               for arm in arms]
     return '\n'.join(lines)

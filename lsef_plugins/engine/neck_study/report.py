@@ -1,10 +1,4 @@
-"""What the runs say: means, spreads and paired differences from the declared arm, losing cells included.
-
-UAR in per cent, mean and standard deviation over seeds. *Corrupted* is the mean over kinds and severities. Differences
-are the declared arm minus the other, paired by seed: both have seen the same clips in the same order. p is that of
-Student's paired test on *corrupted*, corrected after Holm over all arms and cells of the report. It speaks of seeds of
-training; the test clips are the same for all.
-"""
+"""What the runs say: means, spreads and paired differences from the declared arm, losing cells included."""
 from __future__ import annotations
 
 import math
@@ -16,6 +10,11 @@ from lsef_plugins.evaluation.functional.pairs import holm, paired_difference, pa
 from .conditions import CLEAN
 from .design import DECLARED, Arm
 
+EXPLAINED = (
+    'UAR in per cent, mean and standard deviation over seeds; *corrupted* is the mean over kinds and severities. '
+    'Differences are the declared arm minus the other, paired by seed: both have seen the same clips in the same '
+    'order, with the 95 % interval. p is that of Student\'s paired test on *corrupted*, then after Holm over all arms '
+    'and cells of the report. It speaks of seeds of training; the test clips are the same for all.')
 CORRUPTED = 'corrupted'
 LEVEL = 0.01
 Results = dict[tuple[str, str], list[dict[str, Any]]]
@@ -102,27 +101,33 @@ def is_rival(arm: Arm) -> bool:
 
 def verdict(cells: Sequence[str], arms: Sequence[Arm], results: Results,
             against: dict[tuple[str, str], dict[str, Any]]) -> str:
-    """Whether the bars are met in each cell, and every measure on which the declared arm is behind a rival."""
+    """Whether the bars are met in each cell, and every measure on which the declared arm is behind a rival.
+
+    A block that cannot be made as small as the budget counts for the second alone.
+    """
     lines = []
-    rivals = [arm.name for arm in arms if is_rival(arm)]
     for cell in cells:
-        known = [name for name in rivals if (cell, name) in against]
-        if not known:
-            continue
-        unsure = [name for name in known if not (against[cell, name].get(CORRUPTED, {'mean': -1})['mean'] > 0
-                                                 and against[cell, name]['p_holm'] < LEVEL)]
-        best = min(known, key=lambda name: against[cell, name][CLEAN]['mean'])
-        behind = -against[cell, best][CLEAN]['mean']
-        lines.append(f'- {cell}: ahead of every rival on {CORRUPTED} with p < {LEVEL} after Holm: '
-                     + ('yes' if not unsure else f'no (not of {", ".join(unsure)})')
-                     + f'; clean: {behind:+.1f} points behind the best rival ({best}), '
-                     + ('within' if behind <= 1 else 'more than') + ' one point.')
-        for name in known:
-            lost = [f'{measure} {values["mean"]:+.1f}' for measure, values in against[cell, name].items()
-                    if isinstance(values, dict) and values['mean'] < 0]
+        known = {arm.name: against[cell, arm.name] for arm in arms if is_rival(arm) and (cell, arm.name) in against}
+        matched = {arm.name: known[arm.name] for arm in arms if arm.name in known and not arm.fixed}
+        if matched:
+            lines.append(f'- {cell}: {_bars(matched)}')
+        for name, values in known.items():
+            lost = [f'{measure} {value["mean"]:+.1f}' for measure, value in values.items()
+                    if isinstance(value, dict) and value['mean'] < 0]
             if lost:
                 lines.append(f'  - behind {name}: {", ".join(lost)}')
     return '\n'.join(lines) or f'{DECLARED} or its rivals were not run.'
+
+
+def _bars(matched: dict[str, dict[str, Any]]) -> str:
+    unsure = [name for name, values in matched.items()
+              if not (CORRUPTED in values and values[CORRUPTED]['mean'] > 0 and values['p_holm'] < LEVEL)]
+    best = min(matched, key=lambda name: matched[name][CLEAN]['mean'])
+    behind = round(-matched[best][CLEAN]['mean'], 6)
+    ahead = 'yes' if not unsure else f'no (not of {", ".join(unsure)})'
+    return (f'ahead of every rival of no larger budget on {CORRUPTED} with p < {LEVEL} after Holm: {ahead}; clean: '
+            f'{behind:+.1f} points behind the best of them ({best}), {"within" if behind <= 1 else "more than"} one '
+            'point.')
 
 
 def report(study: Any, results: Results) -> str:
@@ -134,8 +139,7 @@ def report(study: Any, results: Results) -> str:
               'no tuning, a guess of the learning rate for each head')
     parts = [f'{tuning}, then {len(study.seeds)} seeds; {study.size.name} size, '
              f'{study.place.steps or study.size.steps} steps of {study.size.batch} clips; budget of neck and head '
-             f'{study.size.budget} parameters. {" ".join((__doc__ or "").split(chr(10) * 2, 1)[1].split())} '
-             '* = at the edge of the grid.',
+             f'{study.size.budget} parameters. {EXPLAINED} * = at the edge of the grid.',
              '## What is shown', verdict(cells, arms, results, against)]
     for cell in cells:
         parts += [f'## {cell}', score_table(cell, arms, results, study.rates, study.size.budget)]

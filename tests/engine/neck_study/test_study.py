@@ -136,8 +136,8 @@ def test_the_report_tells_what_was_planted(tmp_path):
     row = next(line for line in text.splitlines() if line.startswith('| tconv/mmd | -1.0'))
     # clean -1; corrupted (0 + 10 + 0.1 in every second seed) / 2
     assert row.startswith('| tconv/mmd | -1.0 [-1.0, -1.0] | +5.0 [+5.0, +5.1] | < 0.0001 | 0.1250 | < 0.0001 |')
-    assert ('default_clean: ahead of every rival on corrupted with p < 0.01 after Holm: yes; clean: +1.0 points behind '
-            'the best rival (none/avg)') in text
+    assert ('default_clean: ahead of every rival of no larger budget on corrupted with p < 0.01 after Holm: yes; '
+            'clean: +1.0 points behind the best of them (none/avg), within one point.') in text
     assert '  - behind tconv/mmd: clean -1.0\n' in text and 'behind lsef/avg' not in text
     data = json.loads(json.dumps(report.as_data(made, results), allow_nan=False))
     arm = data['cells'][CELL.name]['tconv/mmd']
@@ -164,6 +164,15 @@ def test_what_is_ours_is_no_rival():
     rivals = {name for name, arm in design.ARMS.items() if report.is_rival(arm)}
     assert {'none/avg', 'none/mmd', 'tconv/mmd', 'tpn/avg'} <= rivals
     assert not {'none/lsef', 'tconv/lsef', 'lsef/mmd', 'lsef-nosem/avg'} & rivals
+
+
+def test_a_block_over_the_budget_decides_nothing_but_is_told():
+    arms = [design.ARMS[name] for name in ('tconv/mmd', 'tpn/avg')]
+    values = {name: dict(clean=dict(mean=sign), corrupted=dict(mean=sign), p_holm=0.001)
+              for name, sign in (('tconv/mmd', 2.0), ('tpn/avg', -3.0))}
+    told = report.verdict(['c'], arms, {}, {('c', name): each for name, each in values.items()})
+    assert 'after Holm: yes' in told and '-2.0 points behind the best of them (tconv/mmd), within' in told
+    assert told.endswith('behind tpn/avg: clean -3.0, corrupted -3.0')
 
 
 def test_one_seed_has_no_interval(tmp_path):
