@@ -2,6 +2,7 @@
 import pytest
 import torch
 from mmaction.registry import MODELS
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
 import lsef_plugins  # noqa: F401
@@ -98,6 +99,19 @@ def test_every_arm_has_the_same_tuning_and_its_own_seeds():
     assert {f'{neck}/{head}' for neck in design.RIVALS for head in ('avg', 'mmd')} <= set(design.ARMS)
     assert all(arm.guess in arm.rates for arm in design.ARMS.values())
     assert len({repr(arm.optim_wrapper(0.1)) for arm in design.ARMS.values() if arm.recipe == 'muon'}) == 1
+
+
+@pytest.mark.parametrize('name, matrices, classifier', [('lsef/avg', 0.003, 0.5), ('lsef/lsef+sgd', 0.5, 0.05),
+                                                        ('lsef/lsef+rao', 0.5, 0.05)])
+def test_the_rate_is_that_of_the_classifier_and_under_sgd_of_all(name, matrices, classifier):
+    model = built(design.ARMS[name])
+    wrapper = build_optim_wrapper(model, design.ARMS[name].optim_wrapper(0.5))
+    rates = {id(p): group['lr'] for group in wrapper.optimizer.param_groups for p in group['params']}
+    assert rates[id(model.cls_head.fc_cls.weight)] == pytest.approx(classifier)
+    assert rates[id(model.backbone.layer4[1].conv2.conv.weight)] == pytest.approx(matrices)
+    assert rates[id(model.neck.streams[0].cim.out.weight)] == pytest.approx(matrices) and len(rates) == len(
+        list(model.parameters()))
+    assert hasattr(wrapper, 'rao') == name.endswith('rao')
 
 
 def test_an_arm_that_is_not_there_is_told():

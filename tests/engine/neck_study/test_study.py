@@ -73,7 +73,7 @@ def test_seeds_of_all_arms_come_before_the_next_seed():
     assert run.interleaved([[1, 2, 3], [4, 5], []]) == [1, 4, 2, 5, 3]
 
 
-@pytest.mark.parametrize('arm, regime', [('tconv/mmd', 'clean'), ('lsef/lsef', 'augmented')])
+@pytest.mark.parametrize('arm, regime', [('tconv/mmd', 'clean'), ('lsef/lsef+rao', 'augmented')])
 def test_a_run_is_a_training_of_the_real_thing(few_clips, arm, regime):
     place = train.Place(str(few_clips), steps=2, corrupted_clips=5)
     each = design.Run(design.CELLS[f'default_{regime}'], design.ARMS[arm], 0.02, 0, tuple(TESTED))
