@@ -71,7 +71,7 @@ def test_flipped_signs_are_all_tried():
     assert sign_flip_p([0] * 5, [1, 2, 3, 4, 5]) == 2 / 32          # only all signs alike are as far out
     assert sign_flip_p([0] * 3, [1, -1, 0]) == 1
     assert sign_flip_p([0] * 4, [3, 3, 3, -1]) == 4 / 16            # sums 8 and 10, of either sign
-    assert sign_flip_p([0] * 3, [0.1, 0.2, 0.3]) == 2 / 8            # (0.1 + 0.2) + 0.3 > 0.1 + (0.2 + 0.3): still a tie
+    assert sign_flip_p([0] * 3, [0.1, 0.2, 0.3]) == 2 / 8        # (0.1 + 0.2) + 0.3 > 0.1 + (0.2 + 0.3): a tie
 
 
 def test_by_chance_a_test_rejects_as_often_as_it_says():
