@@ -30,11 +30,12 @@ def main(argv=None) -> int:
         from lsef_plugins.compat import apply_repairs
         apply_repairs()
         from lsef_plugins.engine.optimizer_study import design, report, run
+        from lsef_plugins.engine.studies.runs import chosen
         from lsef_plugins.visualization.writing import write_whole
         if min(args.jobs, args.seeds, args.tuning_seeds) < 1 or args.steps < 0:
             raise ValueError('--jobs, --seeds and --tuning-seeds count from 1, --steps from 0.')
-        cells = design.chosen('cell', design.CELLS, args.cells)
-        arms = design.chosen('arm', design.ARMS, args.arms)
+        cells = chosen('cell', design.CELLS, args.cells)
+        arms = chosen('arm', design.ARMS, args.arms)
         if args.plan:
             print(design.plan(cells, arms, args.tuning_seeds, args.seeds))
             return 0

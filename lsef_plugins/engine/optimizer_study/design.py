@@ -89,20 +89,6 @@ class Run:
         return f'{self.cell.name}/{self.arm.name}/lr{self.rate:g}_seed{self.seed}'
 
 
-def chosen(kind: str, known: dict[str, Any], names: Optional[Iterable[str]]) -> list:
-    """The cells or arms of these names, all by default.
-
-    Raises:
-        ValueError: there is none of such a name.
-    """
-    if names is None:
-        return list(known.values())
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise ValueError(f'There is no {kind} {", ".join(unknown)}; there are {", ".join(known)}.')
-    return [known[name] for name in names]
-
-
 def tuning_runs(cell: Cell, arm: Arm, seeds: Iterable[int] = TUNING_SEEDS) -> list[Run]:
     return [Run(cell, arm, rate, seed) for rate in arm.rates for seed in seeds]
 

@@ -23,7 +23,7 @@ from lsef_plugins.functional.rank import participation_ratio
 from lsef_plugins.optim.spectral import gram, norm_of, over
 from lsef_plugins.registry import HOOKS
 
-from . import clips, muon, start  # noqa: F401 - muon registers
+from ..studies import clips, muon, start  # noqa: F401 - muon registers
 from .design import STEPS, Run
 
 RANK_EVERY = 40

@@ -6,6 +6,7 @@ run sees as emotions: it regresses the strength of each action in each frame.
 """
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Union
@@ -19,53 +20,59 @@ from lsef_plugins.datasets.synthetic import draw_clip
 from lsef_plugins.datasets.synthetic.presets import GENERATOR
 from lsef_plugins.visualization.writing import whole_file
 
-from .clips import EVERY, FRAMES, small
+from .clips import SMALL, View
 
 FIRST, CLIPS, STEPS, BATCH, RATE = 10_000, 1512, 700, 16, 0.006
 
 
-def prepare_start(folder: Union[str, Path], backbone: dict) -> Path:
+def prepare_start(folder: Union[str, Path], backbone: dict, view: View = SMALL, rate: float = RATE,
+                  device: str = 'cpu') -> Path:
     """The file of the weights, as ``init_cfg=dict(type='Pretrained', prefix='backbone.')`` reads them."""
-    path = Path(folder) / f'start_{CLIPS}_{STEPS}_g{GENERATOR}.pth'
+    mark = hashlib.blake2b(repr((sorted(backbone.items()), view, rate)).encode(), digest_size=4).hexdigest()
+    path = Path(folder) / f'start_{CLIPS}_{STEPS}_{mark}_g{GENERATOR}.pth'
     if not path.is_file():
-        frames, actions = draw_actions()
-        state = learned(backbone, frames, actions)
+        frames, actions = draw_actions(view)
+        state = learned(backbone, frames, actions, rate=rate, device=device)
         with whole_file(path) as unfinished:
             torch.save(dict(state_dict={f'backbone.{key}': value for key, value in state.items()}), unfinished)
     return path
 
 
-def draw_actions() -> tuple[np.ndarray, np.ndarray]:
-    """Frames ``(clips, 8, 32, 32, 3)`` and the facial actions in them ``(clips, 8, a)``."""
+def draw_actions(view: View = SMALL) -> tuple[np.ndarray, np.ndarray]:
+    """Frames ``(clips, t, h, w, 3)`` and the facial actions in them ``(clips, t, a)``."""
     frames, actions = [], []
     for index in range(FIRST, FIRST + CLIPS):
         drawn, truth = draw_clip('default', 'train', index)
-        frames.append(small(drawn))
-        actions.append((truth.rest + truth.base + truth.transient)[EVERY // 2::EVERY][:FRAMES])
+        frames.append(view.of(drawn))
+        actions.append(view.moments(truth.rest + truth.base + truth.transient))
     return np.stack(frames), np.stack(actions).astype(np.float32)
 
 
-def learned(backbone: dict, frames: np.ndarray, actions: np.ndarray, steps: int = STEPS) -> dict[str, torch.Tensor]:
-    """State of the backbone after ``steps`` steps of regression; the same for the same inputs."""
+def learned(backbone: dict, frames: np.ndarray, actions: np.ndarray, steps: int = 0, rate: float = RATE,
+            device: str = 'cpu') -> dict[str, torch.Tensor]:
+    """State of the backbone after ``steps`` steps (0: ``STEPS``) of regression; the same for the same inputs."""
+    steps = steps or STEPS
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = MODELS.build(backbone)
+        model = MODELS.build(backbone).to(device)
         model.train()
-        read = nn.Linear(_channels(model), actions.shape[-1])
+        read = nn.Linear(_channels(model, frames), actions.shape[-1]).to(device)
         optimizer = torch.optim.AdamW([*model.parameters(), *read.parameters()], weight_decay=0.02)
         for step in range(steps):
             chosen = torch.randint(len(frames), (BATCH, ))
             # (b, t, h, w, c) -> (b, c, t, h, w)
-            x = (torch.from_numpy(frames[chosen.numpy()]).permute(0, 4, 1, 2, 3).float() - 120) / 60
+            clips = torch.from_numpy(frames[chosen.numpy()]).to(device)
+            x = (clips.permute(0, 4, 1, 2, 3).float() - 120) / 60
             guess = read(model(x).mean((3, 4)).transpose(1, 2))
             optimizer.zero_grad()
-            nn.functional.mse_loss(guess, torch.from_numpy(actions[chosen.numpy()])).backward()
+            nn.functional.mse_loss(guess, torch.from_numpy(actions[chosen.numpy()]).to(device)).backward()
             for group in optimizer.param_groups:
-                group['lr'] = RATE * min((step + 1) / 50, (1 + math.cos(math.pi * step / steps)) / 2)
+                group['lr'] = rate * min((step + 1) / 50, (1 + math.cos(math.pi * step / steps)) / 2)
             optimizer.step()
-    return model.state_dict()
+    return {key: value.cpu() for key, value in model.state_dict().items()}
 
 
-def _channels(model: nn.Module) -> int:
+def _channels(model: nn.Module, frames: np.ndarray) -> int:
+    t, h, w = frames.shape[1:4]
     with torch.no_grad():
-        return model(torch.zeros(2, 3, FRAMES, 32, 32)).shape[1]
+        return model(torch.zeros(2, 3, t, h, w, device=next(model.parameters()).device)).shape[1]

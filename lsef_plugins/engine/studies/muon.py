@@ -80,15 +80,20 @@ class MuonAndSGD(_MuonAndOther, SGD):
 class MuonConstructor(DefaultOptimWrapperConstructor):
     """Sorts the matrices that RAO would treat into Muon's group; ``rest`` holds settings of the other one.
 
-    ``rest=dict(lr_mult=20)`` multiplies its learning rate.
+    ``rest=dict(lr_mult=20)`` multiplies its learning rate. ``classifier=dict(lr=0.01)`` gives the head's last linear
+    layer settings of its own: what it reads is of another scale from head to head.
     """
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         cfg = dict(self.optim_wrapper_cfg)
         rest = dict(cfg.pop('rest', {}))
         rest['lr'] = self.optimizer_cfg['lr'] * rest.pop('lr_mult', 1)
-        chosen = {id(matrix.parameter) for matrix in treated_matrices(model).values()}
-        groups = [dict(params=[p for p in model.parameters() if id(p) in chosen], muon=True),
-                  dict(params=[p for p in model.parameters() if id(p) not in chosen], muon=False, **rest)]
+        treated = {id(matrix.parameter) for matrix in treated_matrices(model).values()}
+        head: Any = getattr(model, 'cls_head', None)
+        last = {id(p) for p in head.fc_cls.parameters()} if 'classifier' in cfg else set()
+        groups: List[Any] = [dict(params=[], muon=True), dict(params=[], muon=False, **rest)]
+        groups += [dict(params=[], muon=False, **cfg['classifier'])] if last else []
+        for p in model.parameters():
+            groups[0 if id(p) in treated else 2 if id(p) in last else 1]['params'].append(p)
         optimizer = OPTIMIZERS.build(dict(self.optimizer_cfg, params=groups))
         return OptimWrapper(optimizer, clip_grad=cfg.get('clip_grad'))

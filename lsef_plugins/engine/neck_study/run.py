@@ -1,0 +1,110 @@
+"""All runs of the study. A finished run is a file; the next start takes it from there.
+
+A file counts as long as nothing it rests on has changed: the run's settings and conditions, and the sources of the
+models, of the optimizers, of the corruptions and of this study.
+"""
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Callable
+
+from ..sources import hash_of_sources
+from ..studies import clips, runs
+from . import conditions
+from .design import CORRUPTED_CLIPS, SEEDS, SIZES, TUNING_SEEDS, Arm, Cell, Run, final_runs, tuning_runs
+from .train import Place, prepared_start, train
+
+SOURCES = ('models', 'nn', 'functional', 'ops', 'optim', 'engine/optimizers', 'engine/studies', 'engine/neck_study',
+           'datasets/synthetic', 'datasets/transforms')
+WITHOUT_EFFECT = ('run.py', 'report.py', 'design.py')   # what design.py says of a run is in the key
+
+
+def source_hash() -> str:
+    return hash_of_sources(SOURCES, 'neck_study', WITHOUT_EFFECT)
+
+
+class Study:
+    """Cells and arms, and where their runs lie.
+
+    Args:
+        out: folder of the runs and the cached clips.
+        tested: conditions of the comparison.
+        size: name of a size.
+        device: ``cpu`` or ``cuda``.
+        jobs: processes at a time, one thread each.
+        steps: of each run; 0: as designed.
+        tuning_seeds: none: nothing is tuned, every arm takes its guess.
+        say: receives lines of progress.
+        work: makes one run, in a child process.
+    """
+
+    def __init__(self, cells: Sequence[Cell], arms: Sequence[Arm], out: Any, tested: Sequence[str],
+                 size: str = 'small', device: str = 'cpu', jobs: int = 1, steps: int = 0,
+                 tuning_seeds: Iterable[int] = TUNING_SEEDS, seeds: Iterable[int] = SEEDS,
+                 corrupted_clips: int = CORRUPTED_CLIPS, say: Callable[[str], None] = print,
+                 work: Callable[[Place, Run], dict] = train) -> None:
+        self.cells, self.arms, self.out, self.tested = list(cells), list(arms), Path(out), list(tested)
+        self.size, self.device, self.jobs = SIZES[size], device, jobs
+        self.place = Place(str(self.out / 'clips'), size, steps, corrupted_clips)
+        self.tuning_seeds, self.seeds = list(tuning_seeds), list(seeds)
+        self.say, self.work, self.sources = say, work, source_hash()
+        self.rates: dict[tuple[str, str], float] = {}
+
+    def run(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        """Results of the chosen learning rate by (cell, arm), in the order of the seeds."""
+        if self.work is train:
+            self.prepare()
+        tuning = [run for cell in self.cells for arm in self.arms for run in tuning_runs(cell, arm, self.tuning_seeds)]
+        tuned = self.all_of(tuning, 'tuning') if tuning else {}
+        for cell in self.cells:
+            for arm in self.arms:
+                self.rates[cell.name, arm.name] = runs.best_rate(
+                    tuned[run.name] for run in tuning_runs(cell, arm, self.tuning_seeds)
+                ) if tuned else arm.guess
+        final = {(cell.name, arm.name): final_runs(cell, arm, self.rates[cell.name, arm.name], self.seeds, self.tested)
+                 for cell in self.cells for arm in self.arms}
+        found = self.all_of(interleaved(list(final.values())), 'comparing')
+        return {key: [found[run.name] for run in each] for key, each in final.items()}
+
+    def prepare(self) -> None:
+        """Clips and the backbone's start, before any child asks for them."""
+        folder, view = self.place.folder, self.size.view
+        for cell in self.cells:
+            if cell.regime == 'augmented':
+                self.say(f'clips: {conditions.prepare_mixtures(folder, cell.preset, view=view)[0]}, ...')
+            for preset, split in ((cell.preset, 'train'), (cell.tested_on, 'tune'), (cell.tested_on, 'test')):
+                self.say(f'clips: {clips.prepare(folder, preset, split, view)}')
+            for path in conditions.prepare(folder, cell.tested_on, 'test', self.tested, self.place.corrupted_clips,
+                                           view):
+                self.say(f'clips: {path}')
+        self.say(f'start: {prepared_start(self.place, self.device)}')
+
+    def all_of(self, wanted: Sequence[Run], what: str) -> dict[str, dict[str, Any]]:
+        # A process that has used a GPU cannot be forked.
+        method = 'fork' if self.device == 'cpu' else 'spawn'
+        return runs.results_of(wanted, self.key_of, functools.partial(self.work, self.place), self.out, self.jobs,
+                               self.say, what, line_of, method)
+
+    def key_of(self, run: Run) -> str:
+        arm = run.arm
+        return runs.key_of(run.name, arm.optim_wrapper(run.rate), arm.model(self.size), run.cell, run.conditions,
+                           self.place.steps or self.size.steps, self.size, self.place.corrupted_clips, self.device,
+                           self.sources, sorted((name, each.levels) for name, each in conditions.kinds().items()))
+
+
+def interleaved(lists: Sequence[Sequence[Run]]) -> list[Run]:
+    """Seed by seed: a comparison that is interrupted has as much of each arm."""
+    return [each[index] for index in range(max(map(len, lists), default=0)) for each in lists if index < len(each)]
+
+
+def line_of(result: dict[str, Any]) -> str:
+    scores = result['uar']
+    broken = [uar for condition, uar in scores.items() if condition != conditions.CLEAN]
+    told = f'tune {100 * result["uar_tune"]:5.1f}'
+    if scores:
+        told = f'clean {100 * scores[conditions.CLEAN]:5.1f}'
+    if broken:
+        told += f'  corrupted {100 * sum(broken) / len(broken):5.1f}'
+    return f'{told}  {result["seconds"]:.0f} + {result["seconds_test"]:.0f} s'

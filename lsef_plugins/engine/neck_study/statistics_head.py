@@ -1,0 +1,43 @@
+r"""The strongest plain head we know: mean, maximum and deviation over time of what a linear classifier reads.
+
+.. math::
+    \text{scores} = W \operatorname{dropout}\bigl[\operatorname{mean}_t z,\ \max_t z,\ \operatorname{std}_t z\bigr] + b,
+    \qquad z_t = \operatorname{mean}_{h,w} x_t
+
+Source:
+    Statistics pooling (D. Snyder et al., X-vectors, ICASSP 2018: mean and deviation) with a maximum.
+"""
+from typing import Any
+
+import torch
+from mmaction.models.heads.base import BaseHead
+from mmengine.model.weight_init import normal_init
+from torch import Tensor, nn
+
+from lsef_plugins.registry import MODELS
+
+VARIANCE_FLOOR = 1e-6   # of the deviation, whose gradient has no limit at 0
+
+
+@MODELS.register_module()
+class MeanMaxDeviationHead(BaseHead):
+    """Reads maps ``(b, c, t, h, w)``, three numbers of each channel."""
+
+    def __init__(self, num_classes: int, in_channels: int, dropout_ratio: float = 0.5, init_std: float = 0.01,
+                 **kwargs: Any) -> None:
+        super().__init__(num_classes, in_channels, **kwargs)
+        self.dropout, self.init_std = nn.Dropout(dropout_ratio), init_std
+        self.fc_cls = nn.Linear(3 * in_channels, num_classes)
+
+    def init_weights(self) -> None:
+        normal_init(self.fc_cls, std=self.init_std)
+
+    def forward(self, x: Tensor, **kwargs: Any) -> Tensor:
+        return self.fc_cls(self.dropout(statistics(x)))
+
+
+def statistics(x: Tensor) -> Tensor:
+    """``(b, c, t, h, w) -> (b, 3 c)``: mean, maximum and deviation over t of the mean over h, w."""
+    z = x.mean((3, 4))
+    deviation = z.var(2, unbiased=False).clamp_min(VARIANCE_FLOOR).sqrt()
+    return torch.cat([z.mean(2), z.amax(2), deviation], 1)

@@ -1,0 +1,35 @@
+"""Mean, maximum and deviation, of the means over space."""
+import numpy as np
+import torch
+from mmaction.registry import MODELS
+from mmengine.registry import init_default_scope
+
+import lsef_plugins  # noqa: F401
+from lsef_plugins.engine.neck_study import statistics_head
+
+
+def test_the_statistics_are_numpys():
+    x = torch.randn(2, 5, 7, 2, 3, generator=torch.Generator().manual_seed(0))
+    z = x.numpy().mean((3, 4))
+    expected = np.concatenate([z.mean(2), z.max(2), z.std(2)], 1)
+    assert np.allclose(statistics_head.statistics(x).numpy(), expected, atol=1e-6)
+
+
+def test_a_constant_clip_has_a_gradient():
+    x = torch.ones(1, 3, 4, 2, 2, requires_grad=True)
+    found = statistics_head.statistics(x)
+    found.sum().backward()
+    assert x.grad.isfinite().all() and found[0, 6:].max() < 0.002
+
+
+def test_the_order_of_the_frames_does_not_matter_and_an_event_does():
+    init_default_scope('mmaction')
+    torch.manual_seed(0)
+    head = MODELS.build(dict(type='MeanMaxDeviationHead', num_classes=7, in_channels=5)).eval()
+    head.init_weights()
+    x = torch.randn(2, 5, 7, 2, 3)
+    order = torch.randperm(7)
+    assert head(x, num_segs=1).shape == (2, 7) and torch.allclose(head(x), head(x[:, :, order]), atol=1e-5)
+    event = x - 0.5
+    event[:, :, 3] += 3.5                           # the same mean
+    assert torch.allclose(event.mean(2), x.mean(2), atol=1e-5) and not torch.allclose(head(event), head(x), atol=1e-3)

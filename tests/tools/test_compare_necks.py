@@ -1,0 +1,49 @@
+"""The command plans, and tells what is wrong with what it was asked."""
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def command(monkeypatch):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')      # the command sets it; given back afterwards
+    spec = importlib.util.spec_from_file_location('compare_necks', ROOT / 'tools' / 'compare_necks.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def test_the_plan_costs_nothing(command, capsys):
+    assert command(['--plan']) == 0
+    told = capsys.readouterr().out
+    assert 'core hours' in told and 'lsef-nosem/avg' in told and told.startswith('6 cells')
+    assert command(['--plan', '--arms', 'main', 'tconv/mmd', '--cells', 'default_clean', '--severities', '1', '3']) == 0
+    told = capsys.readouterr().out
+    assert told.startswith('1 cells (default_clean) x 8 arms') and 'lsef-nosem/avg' not in told
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--arms', 'lsef/max'], 'There is no arm lsef/max; there are none/avg'),
+    (['--cells', 'easy_clean'], 'There is no cell easy_clean; there are default_clean'),
+    (['--size', 'huge'], 'There is no size huge; there are small'),
+    (['--kinds', 'rain'], 'There is no corruption rain'),
+    (['--severities', '6'], 'A severity is 1 to 5'),
+    (['--jobs', '0'], 'count from 1')])
+def test_what_is_wrong_is_told(command, capsys, arguments, message):
+    assert command([*arguments, '--plan']) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_arm_is_shown_as_a_config_that_builds(command, capsys, tmp_path):
+    from mmaction.registry import MODELS
+    from mmengine.config import Config
+    capsys.readouterr()
+    assert command(['--show', 'tconv/mmd']) == 0
+    path = tmp_path / 'arm.py'
+    path.write_text(capsys.readouterr().out, encoding='utf-8')
+    cfg = Config.fromfile(path)
+    model = MODELS.build(cfg.model)
+    assert type(model.neck).__name__ == 'TemporalConvolutionNeck' and cfg.optim_wrapper.classifier.lr == 0.01
