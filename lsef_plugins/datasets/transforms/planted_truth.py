@@ -27,7 +27,7 @@ class LoadPlantedTruth(BaseTransform):
 
     ``stable``, ``transient``, ``blink``, ``speech``: facial actions, 1 is a full movement of that muscle; ``pose`` and
     ``light``: slow curves that carry no label (radians, half image widths, factors). Where the sampler takes single
-    frames, they are one clip, as in :mod:`.temporal_corruption`.
+    frames, they are one clip, as in :mod:`.clip_corruption`.
 
     To be put right behind the sampler. Required keys: ``frame_inds``, ``clip_len``, ``num_clips`` and ``filename`` or
     ``frame_dir``. ``PackAffectInputs`` packs ``planted`` into the meta information; ``PackActionInputs`` with

@@ -1,40 +1,23 @@
 """The test clips, broken: corrupted at full size and full rate, then shrunk as all clips are, once for all arms.
 
-The kinds are those of the registered corruptions, and Gaussian noise on every frame where that is not among them.
 A condition is ``clean`` or ``<kind>/<severity>``. A file's name holds a hash of what made it.
 """
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
-from typing import Any, Iterable, Sequence, Union
+from typing import Any, Iterable, Union
 
 import numpy as np
 
 from lsef_plugins.datasets.synthetic import draw_clip
 from lsef_plugins.datasets.synthetic.presets import GENERATOR
-from lsef_plugins.datasets.transforms import corruptions
+from lsef_plugins.datasets.transforms.corruptions import CORRUPTIONS, MAX_SEVERITY, corrupt_clip, sample_rng
 from lsef_plugins.visualization.writing import whole_file
 
 from ..sources import hash_of_sources
 from ..studies.clips import SMALL, View, numbers
 
 CLEAN = 'clean'
-#: Standard deviation in grey values at severity 1 to 5, before four pixels become one.
-NOISE = (20., 31., 46., 66., 97.)
-
-
-def gaussian_noise(frames: Sequence[np.ndarray], sigma: float, rng: Any) -> list[np.ndarray]:
-    """Noise on every pixel of every frame."""
-    return [np.rint(np.clip(frame + sigma * rng.standard_normal(frame.shape), 0, 255)).astype(np.uint8)
-            for frame in frames]
-
-
-def kinds() -> dict[str, corruptions.Corruption]:
-    known: dict[str, corruptions.Corruption] = dict(
-        getattr(corruptions, 'CORRUPTIONS', None) or corruptions.TEMPORAL_CORRUPTIONS)
-    known.setdefault('gaussian_noise', corruptions.Corruption(gaussian_noise, NOISE, 'grey values'))
-    return known
 
 
 def conditions_of(severities: Iterable[int], names: Union[Iterable[str], None] = None) -> list[str]:
@@ -43,29 +26,25 @@ def conditions_of(severities: Iterable[int], names: Union[Iterable[str], None] =
     Raises:
         ValueError: there is no such kind or severity.
     """
-    found = kinds()
-    wanted = list(found) if names is None else list(names)
-    unknown = sorted(set(wanted) - set(found))
+    wanted = list(CORRUPTIONS) if names is None else list(names)
+    unknown = sorted(set(wanted) - set(CORRUPTIONS))
     if unknown:
-        raise ValueError(f'There is no corruption {", ".join(unknown)}; there are {", ".join(found)}.')
-    if not all(1 <= severity <= corruptions.MAX_SEVERITY for severity in severities):
-        raise ValueError(f'A severity is 1 to {corruptions.MAX_SEVERITY}, got {list(severities)}.')
+        raise ValueError(f'There is no corruption {", ".join(unknown)}; there are {", ".join(CORRUPTIONS)}.')
+    if not all(1 <= severity <= MAX_SEVERITY for severity in severities):
+        raise ValueError(f'A severity is 1 to {MAX_SEVERITY}, got {list(severities)}.')
     return [CLEAN, *(f'{name}/{severity}' for severity in severities for name in wanted)]
 
 
 def broken(frames: np.ndarray, kind: str, severity: int, *identity: Any) -> np.ndarray:
     """A drawn clip ``(t, h, w, 3)`` uint8, corrupted; the same for the same identity."""
-    corruption = kinds()[kind]
-    rng = corruptions.sample_rng(0, *identity, kind)
-    return np.stack(corruption.corrupt(list(frames), corruption.levels[severity - 1], rng))
+    return np.stack(corrupt_clip(list(frames), kind, severity, sample_rng(0, *identity, kind)))
 
 
 def file_of(folder: Union[str, Path], preset: str, split: str, what: str, view: View, count: int) -> Path:
     """Where broken clips lie; ``what`` is a condition or the name of a mixture."""
     kind = what.partition('/')[0]
-    levels = {name: each.levels for name, each in kinds().items() if name == kind or kind not in kinds()}
-    mark = hash_of_sources(['datasets/transforms'], 'transforms', (), extra=(repr(sorted(levels.items())),
-                                                                             inspect.getsource(gaussian_noise)))
+    levels = {name: each.levels for name, each in CORRUPTIONS.items() if name == kind or kind not in CORRUPTIONS}
+    mark = hash_of_sources(['datasets/transforms/corruptions'], '', (), extra=[repr(sorted(levels.items()))])
     return Path(folder) / f'{preset}_{split}_{what.replace("/", "_")}_{count}{view.name}_g{GENERATOR}_{mark[:8]}.npz'
 
 
@@ -95,13 +74,13 @@ def prepare_mixtures(folder: Union[str, Path], preset: str, copies: int = 3, vie
     if all(path.is_file() for path in paths):
         return paths
     made: list[list[np.ndarray]] = [[] for _ in paths]
-    labels, names = [], list(kinds())
+    labels, names = [], list(CORRUPTIONS)
     for number in clips:
         frames, truth = draw_clip(preset, *number)
         labels.append(truth.label)
         for copy, part in enumerate(made):
-            rng = corruptions.sample_rng(1, copy, *number)
-            kind, severity = names[rng.randint(len(names))], 1 + rng.randint(corruptions.MAX_SEVERITY)
+            rng = sample_rng(1, copy, *number)
+            kind, severity = names[rng.randint(len(names))], 1 + rng.randint(MAX_SEVERITY)
             part.append(view.of(broken(frames, kind, severity, copy, *number)))
     for path, part in zip(paths, made):
         _write(path, part, labels)

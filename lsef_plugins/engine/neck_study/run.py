@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Callable
 
+from lsef_plugins.datasets.transforms.corruptions import CORRUPTIONS
+
 from ..sources import hash_of_sources
 from ..studies import clips, runs
 from . import conditions
@@ -91,7 +93,7 @@ class Study:
         arm = run.arm
         return runs.key_of(run.name, arm.optim_wrapper(run.rate), arm.model(self.size), run.cell, run.conditions,
                            self.place.steps or self.size.steps, self.size, self.place.corrupted_clips, self.device,
-                           self.sources, sorted((name, each.levels) for name, each in conditions.kinds().items()))
+                           self.sources, sorted((name, each.levels) for name, each in CORRUPTIONS.items()))
 
 
 def interleaved(lists: Sequence[Sequence[Run]]) -> list[Run]:

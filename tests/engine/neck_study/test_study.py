@@ -5,6 +5,7 @@ import math
 import pytest
 
 import lsef_plugins  # noqa: F401
+from lsef_plugins.datasets.transforms.corruptions import CORRUPTIONS
 from lsef_plugins.engine.neck_study import conditions, design, report, run, train
 from lsef_plugins.engine.studies import runs
 
@@ -55,9 +56,8 @@ def test_what_a_result_rests_on_is_in_its_key(tmp_path, monkeypatch):
     key = made.key_of(each)
     other = design.final_runs(CELL, design.ARMS['lsef/avg'], 0.1, [0], TESTED[:2])[0]
     assert made.key_of(other) != key and study(tmp_path, size='framewise')[0].key_of(each) != key
-    known = conditions.kinds()
-    other = known['flicker']._replace(levels=(1., 2., 3., 4., 5.))
-    monkeypatch.setattr(conditions, 'kinds', lambda: dict(known, flicker=other))
+    other = CORRUPTIONS['flicker']._replace(levels=(1., 2., 3., 4., 5.))
+    monkeypatch.setitem(CORRUPTIONS, 'flicker', other)
     assert made.key_of(each) != key
 
 
