@@ -35,7 +35,7 @@ MUON: dict[str, Any] = dict(constructor='MuonConstructor',
 # The classifier's share of SGD's rate: LSEFHead reads 5 c numbers of the order of one, which all of it overshoots.
 SGD: dict[str, Any] = dict(optimizer=dict(type='SGD', momentum=0.9, weight_decay=1e-4),
                            paramwise_cfg=dict(custom_keys={'cls_head.fc_cls': dict(lr_mult=0.1)}))
-RAO: dict[str, Any] = dict(SGD, constructor='RAO', rao=dict(target_rank=0.5, size=0.001))
+RAO: dict[str, Any] = dict(SGD, constructor='RAO')
 #: recipe -> (optimizer, learning rates): of the classifier under Muon, of everything under SGD.
 RECIPES: dict[str, tuple[dict, tuple[float, ...]]] = {
     'muon': (MUON, (0.001, 0.003, 0.01, 0.03)), 'sgd': (SGD, (0.02, 0.06, 0.2, 0.6)),
