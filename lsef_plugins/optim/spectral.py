@@ -18,7 +18,7 @@ Source:
     Newton and Schulz's in the form of Higham (Functions of Matrices, 2008), its scaling that of Chen and Chow (2014).
 """
 import math
-from typing import NamedTuple, Tuple
+from typing import Any, Callable, NamedTuple, Tuple
 
 import torch
 from torch import Tensor
@@ -107,11 +107,19 @@ def root_by_eigenvectors(g: Tensor, tau2: float = 0.0, target: float = 0.0) -> R
 
     Either ``tau2`` or the ``target`` rank is given; with a target the floor is found by bisection.
     """
-    spectrum, vectors = torch.linalg.eigh(g)
+    spectrum, vectors = (each.to(g.dtype) for each in in_float64_if_need_be(torch.linalg.eigh, g))
     spectrum = spectrum.clamp_min(0)
     floor = tau2_of_rank(spectrum, target).to(g.dtype) if target else torch.full_like(spectrum[..., 0], tau2)
     matrix = (vectors * (spectrum + floor[..., None]).rsqrt()[..., None, :]) @ vectors.mT
     return Root(matrix, floor, ridge_rank(spectrum, floor))
+
+
+def in_float64_if_need_be(solve: Callable[[Tensor], Any], g: Tensor) -> Any:
+    """``solve(g)``; in float64 where LAPACK's float32 routine gives up, as it may on many rows of exact zeros."""
+    try:
+        return solve(g)
+    except torch.linalg.LinAlgError:
+        return solve(g.double())
 
 
 def root_by_products(g: Tensor, tau2: Tensor, least: float = FLOOR) -> Root:

@@ -26,6 +26,7 @@ from .spectral import (
     Root,
     apply_root,
     gram,
+    in_float64_if_need_be,
     nearer_tau2,
     norm_of,
     over,
@@ -135,7 +136,8 @@ class MatrixStack:
         if self.exact:
             return root_by_eigenvectors(g, target=target)
         # The floor follows the target from one computation to the next; only the first asks for eigenvalues.
-        floor = tau2 if age else tau2_of_rank(torch.linalg.eigvalsh(g).clamp_min(0), target).to(g.dtype)
+        floor = tau2 if age else tau2_of_rank(in_float64_if_need_be(torch.linalg.eigvalsh, g).clamp_min(0),
+                                              target).to(g.dtype)
         root = root_by_products(g, floor)
         return root._replace(tau2=nearer_tau2(root, target))
 

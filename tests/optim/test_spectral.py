@@ -1,6 +1,8 @@
 """Spectral damping: what it may change of a matrix, and what never."""
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from lsef_plugins.optim.spectral import (
     FLOOR,
     apply_root,
     gram,
+    in_float64_if_need_be,
     nearer_tau2,
     newton_schulz_steps,
     norm_of,
@@ -157,6 +160,28 @@ def test_it_turns_with_its_input_and_grows_with_it():
     right = torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64, generator=generator))[0]
     assert torch.allclose(damped(left @ x @ right, target=0.4)[0], left @ damped(x, target=0.4)[0] @ right, atol=1e-8)
     assert torch.allclose(damped(1e6 * x, kappa=1.0)[0], 1e6 * damped(x, kappa=1.0)[0], rtol=1e-9)
+
+
+def test_a_gram_matrix_on_which_float32_lapack_gives_up():
+    """Of a training: 17 rows are alive, 47 exactly zero. Fails so in MKL; any other LAPACK must agree as well."""
+    g = torch.from_numpy(np.load(Path(__file__).parent / 'data' / 'gram_float32_lapack_gives_up.npz')['gram'])[None]
+    root, exact = root_by_eigenvectors(g, target=0.2), root_by_eigenvectors(g.double(), target=0.2)
+    assert root.matrix.dtype == torch.float32
+    assert torch.allclose(root.matrix.double() @ g.double(), exact.matrix @ g.double(), atol=1e-4)
+    assert root.rank.item() == pytest.approx(0.2, abs=1e-4)
+
+
+def test_where_the_solver_gives_up_it_is_asked_in_float64():
+    asked = []
+
+    def solve(g):
+        asked.append(g.dtype)
+        if g.dtype == torch.float32:
+            raise torch.linalg.LinAlgError('the algorithm failed to converge')
+        return g
+
+    assert in_float64_if_need_be(solve, torch.eye(3)).dtype == torch.float64
+    assert asked == [torch.float32, torch.float64]
 
 
 def test_nothing_comes_of_nothing():
