@@ -223,3 +223,16 @@ def test_a_fault_of_a_program_keeps_its_traceback(trained, tmp_path, monkeypatch
 def test_a_metric_that_is_not_defined_is_null_on_disk():
     plain = [robustness.run._plain(value) for value in (float('nan'), np.float64(0.5), np.float32('inf'), 4, True, 'x')]
     assert plain == [None, 0.5, None, 4, True, 'x'] and type(plain[1]) is float
+    matrices = {'result': torch.tensor([[1, 2], [0, 3]]), 'share': np.array([.5, np.nan]), 'one': torch.tensor(2.)}
+    assert json.loads(json.dumps(robustness.run._plain(matrices), allow_nan=False)) == {
+        'result': [[1, 2], [0, 3]], 'share': [.5, None], 'one': 2}
+
+
+def test_what_is_to_be_summarised_is_looked_for_after_the_clean_clips(trained, tmp_path, capsys):
+    out = tmp_path / 'r.json'
+    arguments = (str(trained[0]), str(trained[1]), ['jpeg'], [1, 2], str(out), str(tmp_path / 'w'))
+    for _ in range(2):          # measured, and known from the file
+        with pytest.raises(LaunchError, match='--metric acc/typo is not among the metrics of the test: acc/war'):
+            robustness.measure(*arguments, check=lambda result: robustness.chosen_metric(result, 'acc/typo'))
+        assert list(json.loads(out.read_text())['conditions']) == ['clean']
+    assert capsys.readouterr().out.count('[1/3] clean') == 1
