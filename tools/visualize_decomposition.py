@@ -131,7 +131,12 @@ def of_features(args: argparse.Namespace) -> Decomposed:
     for step in config.get('test_pipeline') or tested_dataset(config)['pipeline']:
         if step['type'] == 'SampleFrames' and step.get('clip_len', 1) > 1:
             step = {**step, 'num_clips': 1}     # one stretch of time is one picture
-        results = Compose([step])(results)
+        try:
+            results = Compose([step])(results)
+        except KeyError as error:
+            raise ValueError(f'{args.config}: its test pipeline does not read video files ({step["type"]} asks for '
+                             f'{error}). Add --report FOLDER: it puts the frames of a video in behind the step that '
+                             'decodes.') from error
         indices = np.asarray(results.get('frame_inds', indices)).ravel()     # packing drops them
     caught: List[Any] = []
     hook = neck.register_forward_pre_hook(lambda module, inputs: caught.append(inputs[0]))

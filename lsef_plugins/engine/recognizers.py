@@ -7,6 +7,8 @@ import torch
 
 from lsef_plugins.models import LSEFNeck
 
+from .launch import read_config
+
 SAMPLERS = ('SampleFrames', 'DenseSampleFrames', 'UniformSample')
 
 
@@ -27,13 +29,19 @@ def load_recognizer(config: str, checkpoint: Optional[str] = None, device: str =
         OSError, ValueError: config or checkpoint cannot be used.
     """
     from mmaction.apis import init_recognizer
-    from mmengine.config import Config
     from mmengine.runner import CheckpointLoader
-    cfg = Config.fromfile(config)
+    cfg = read_config(config, None, 'none', None)
     if 'model' not in cfg:
         raise ValueError(f'{config} has no model: it is no config of a recognizer.')
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:     # torch's word for a build without CUDA is an assertion
+        raise ValueError(f'--device {device} cannot be used here: {str(error).splitlines()[0]}') from error
     torch.manual_seed(0)            # for a recognizer without a checkpoint
-    recognizer = init_recognizer(cfg, None, device=device)
+    try:
+        recognizer = init_recognizer(cfg, None, device=device)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f'{config}: its model cannot be built: {error.args[0] if error.args else error}') from error
     if checkpoint is None:
         return cfg, recognizer, None
     try:

@@ -24,6 +24,7 @@ def test_numbers_tables_and_a_picture_and_a_second_start_that_measures_nothing(t
     cfg = tiny_config(tmp_path / 'w', test_evaluator=dict(_delete_=True, type='AverageRecallMetric'))
     cfg.dump(str(tmp_path / 'config.py'))
     init_default_scope('mmaction')
+    torch.manual_seed(0)
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), tmp_path / 'weights.pth')
     out = tmp_path / 'r.json'
     arguments = [str(tmp_path / 'config.py'), str(tmp_path / 'weights.pth'), '--kinds', 'jpeg', 'flicker',

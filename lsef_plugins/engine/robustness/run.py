@@ -245,7 +245,7 @@ def _loop(runner: Any, cfg: Config, condition: Condition, dataset: Any = None) -
 
 
 def _plain(value: Any) -> Any:
-    """A metric for JSON, which knows no NaN; matrices (ConfusionMatrix) and tables become lists and tables of numbers."""
+    """A metric for JSON, which knows no NaN; matrices (ConfusionMatrix) become lists."""
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if getattr(value, 'ndim', 0) or isinstance(value, (list, tuple)):
