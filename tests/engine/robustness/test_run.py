@@ -102,6 +102,23 @@ def changed(trained, tmp_path, **changes):
     return str(tmp_path / 'changed.py')
 
 
+def test_weights_that_would_be_random_are_refused(trained, tmp_path):
+    """MMEngine loads what fits and warns of the rest."""
+    state, path = torch.load(trained[1])['state_dict'], tmp_path / 'other.pth'
+    bare = changed(trained, tmp_path, **{'model.neck': None})
+    stock = {name: value for name, value in state.items() if not name.startswith('neck')}
+    for config, weights, words in (
+            (trained[0], stock, r'other\.pth has no weights of the neck .* trained without one\. Train config\.py'),
+            (trained[0], {**state, 'cls_head.fc_cls.bias': torch.zeros(9)}, r'size mismatch for cls_head\.fc_cls\.bias'),
+            (trained[0], {'module.fc.bias': torch.zeros(9)}, r'does not fit .* weights are missing'),
+            (bare, state, r'has a neck .* and .*changed\.py has none')):
+        torch.save(dict(state_dict=weights), path)
+        with pytest.raises(LaunchError, match=words):
+            robustness.measure(str(config), str(path), ['jpeg'], [1], work_dir=str(tmp_path / 'w'))
+    torch.save({f'module.{name}': value for name, value in stock.items()}, path)
+    assert robustness.measure(bare, str(path), ['jpeg'], [1], work_dir=str(tmp_path / 'w'))['clips']['count'] == 4
+
+
 def test_severity_zero_and_repetitions_are_no_conditions_of_their_own(trained, tmp_path):
     found = robustness.measure(str(trained[0]), str(trained[1]), ['jpeg', 'jpeg'], [0, 5, 5],
                                work_dir=str(tmp_path / 'w'))
