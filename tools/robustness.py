@@ -46,9 +46,15 @@ def main(argv=None) -> None:
         if args.out and not args.out.endswith('.json'):
             raise LaunchError(f'--out writes JSON, but its name is {args.out}. Let it end in .json.')
         reference = robustness.read_reference(args.reference) if args.reference else None
+
+        def check(result: dict) -> None:
+            metric = robustness.chosen_metric(result, args.metric)
+            if reference:
+                robustness.chosen_metric(reference, metric, f'the reference {args.reference}')
+
         result = robustness.measure(
             args.config, args.checkpoint, args.kinds, args.severities, args.out, args.work_dir, args.cfg_options,
-            fold=args.fold, protocol=args.protocol, windows=args.windows, reference=reference)
+            fold=args.fold, protocol=args.protocol, windows=args.windows, reference=reference, check=check)
         metric = robustness.chosen_metric(result, args.metric)
         summary = robustness.summarise(result, metric, args.kinds, args.severities, reference)
         print('\n' + robustness.write_report(result, summary, args.out, reference))

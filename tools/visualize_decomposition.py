@@ -131,7 +131,12 @@ def of_features(args: argparse.Namespace) -> Decomposed:
     for step in config.get('test_pipeline') or tested_dataset(config)['pipeline']:
         if step['type'] == 'SampleFrames' and step.get('clip_len', 1) > 1:
             step = {**step, 'num_clips': 1}     # one stretch of time is one picture
-        results = Compose([step])(results)
+        try:
+            results = Compose([step])(results)
+        except KeyError as error:
+            raise ValueError(f'{args.config}: its test pipeline does not read video files ({step["type"]} asks for '
+                             f'{error}). Add --report FOLDER: it puts the frames of a video in behind the step that '
+                             'decodes.') from error
         indices = np.asarray(results.get('frame_inds', indices)).ravel()     # packing drops them
     caught: List[Any] = []
     hook = neck.register_forward_pre_hook(lambda module, inputs: caught.append(inputs[0]))
@@ -159,6 +164,7 @@ def middle_frames(length: int, count: int) -> np.ndarray:
 def write_reports(args: argparse.Namespace) -> int:
     """A report of each clip, an index of several, and at the end what failed."""
     from lsef_plugins.datasets.integrity import video_fault
+    from lsef_plugins.visualization.clip import plain_name
     from lsef_plugins.visualization.face_box import face_detector
     from lsef_plugins.visualization.source import clips_in
     from lsef_plugins.visualization.video_report import Settings, report_clips
@@ -170,7 +176,7 @@ def write_reports(args: argparse.Namespace) -> int:
     for outcome in report_clips(paths, folder, reader_of(args), settings, progress_of, video_fault):
         if outcome.error:
             failed.append(outcome.error)
-        print(f'{outcome.path.name}: ' + (f'{outcome.words}; wrote {outcome.report}' if outcome.report else 'failed'))
+        print(f'{plain_name(outcome.path.name)}: ' + (f'{outcome.words}; wrote {outcome.report}' if outcome.report else 'failed'))
     if len(paths) > 1:
         print(f'{len(paths) - len(failed)} of {len(paths)} clips; wrote {folder / "index.html"}')
     for error in failed:

@@ -7,6 +7,8 @@ import torch
 
 from lsef_plugins.models import LSEFNeck
 
+from .launch import read_config
+
 SAMPLERS = ('SampleFrames', 'DenseSampleFrames', 'UniformSample')
 
 
@@ -27,13 +29,19 @@ def load_recognizer(config: str, checkpoint: Optional[str] = None, device: str =
         OSError, ValueError: config or checkpoint cannot be used.
     """
     from mmaction.apis import init_recognizer
-    from mmengine.config import Config
     from mmengine.runner import CheckpointLoader
-    cfg = Config.fromfile(config)
+    cfg = read_config(config, None, 'none', None)
     if 'model' not in cfg:
         raise ValueError(f'{config} has no model: it is no config of a recognizer.')
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:     # torch's word for a build without CUDA is an assertion
+        raise ValueError(f'--device {device} cannot be used here: {str(error).splitlines()[0]}') from error
     torch.manual_seed(0)            # for a recognizer without a checkpoint
-    recognizer = init_recognizer(cfg, None, device=device)
+    try:
+        recognizer = init_recognizer(cfg, None, device=device)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f'{config}: its model cannot be built: {error.args[0] if error.args else error}') from error
     if checkpoint is None:
         return cfg, recognizer, None
     try:
@@ -50,23 +58,41 @@ def load_weights(recognizer: torch.nn.Module, content: Any, checkpoint: str, con
     Raises:
         ValueError: the checkpoint has no weights of the neck, or is one of another model.
     """
+    state = state_of(content)
+    check_weights(recognizer.state_dict(), state, checkpoint, config)
+    recognizer.load_state_dict(state, strict=False)
+
+
+def state_of(content: Any) -> Dict[str, Any]:
+    """The weights of a checkpoint's content by the names they have without a wrapper."""
     state = content.get('state_dict', content) if isinstance(content, Mapping) else {}
-    state = {name[7:] if name.startswith('module.') else name: value for name, value in state.items()}
-    try:
-        missing, _ = recognizer.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        first = next((line for line in str(error).splitlines() if 'size mismatch' in line), str(error))
-        raise ValueError(f'{checkpoint} does not fit {config}: {first.strip()} Give the config it was trained '
-                         'with.') from error
-    missing = [name for name in missing if not name.endswith('num_batches_tracked')]
+    return {name[7:] if name.startswith('module.') else name: value for name, value in state.items()}
+
+
+def check_weights(own: Mapping[str, Any], state: Mapping[str, Any], checkpoint: str, config: str) -> None:
+    """Compares the weights of a model with those of a checkpoint, by name and shape.
+
+    Raises:
+        ValueError: see :func:`load_weights`.
+    """
+    missing = [name for name in own if name not in state and not name.endswith('num_batches_tracked')]
     necks = [name for name in missing if name.split('.')[0] == 'neck']
     if missing and necks == missing:
         raise ValueError(f'{checkpoint} has no weights of the neck ({len(necks)} are missing, such as {necks[0]}): it '
                          f'was trained without one. Train {Path(config).name} from it (--cfg-options load_from='
-                         f'{checkpoint}) and give that checkpoint, or leave --checkpoint out to see an untrained neck.')
+                         f'{checkpoint}) and give that checkpoint.')
     if missing:
         raise ValueError(f'{checkpoint} does not fit {config}: {len(missing)} weights are missing, such as '
                          f'{", ".join(missing[:3])}. Give the config it was trained with.')
+    for name, value in own.items():
+        if name in state and tuple(state[name].shape) != tuple(value.shape):
+            raise ValueError(f'{checkpoint} does not fit {config}: size mismatch for {name}, {tuple(state[name].shape)} '
+                             f'in the checkpoint and {tuple(value.shape)} in the model. Give the config it was trained '
+                             'with.')
+    dropped = [name for name in state if name.split('.')[0] == 'neck']
+    if dropped and not any(name.split('.')[0] == 'neck' for name in own):
+        raise ValueError(f'{checkpoint} has a neck ({dropped[0]} and so on) and {config} has none: without it the '
+                         'weights are of no use. Give the config it was trained with.')
 
 
 def neck_of(recognizer: torch.nn.Module, config: str, stream: int = 0) -> Any:

@@ -44,6 +44,7 @@ def sample_video(path: Union[str, Path], frames: int = 48, start: float = 0.0, d
         raise FileNotFoundError(f'{path} does not exist. Check the spelling; relative paths start at {Path.cwd()}.')
     if path.is_dir():
         raise ValueError(f'{path} is a folder; give one video file (.mp4, .avi, .mkv, .webm ...).')
+    check_name(path)
     if frames < MIN_FRAMES:
         raise ValueError(f'frames is {frames}; a decomposition over time needs at least {MIN_FRAMES}.')
     if start < 0 or (duration is not None and duration <= 0):
@@ -94,6 +95,20 @@ def _open(path: Path, reader: Optional[str]) -> Opened:
             if reader == 'decord':
                 raise
     return _open_opencv(path)       # opens files that break off, and says where
+
+
+def check_name(path: Path) -> None:
+    """ValueError for names that are no UTF-8: decoders take text, and OpenCV's process dies of such a name."""
+    try:
+        str(path).encode('utf-8')
+    except UnicodeEncodeError as error:
+        raise ValueError(f'{plain_name(str(path))}: a file name that is no UTF-8 (shown as ?) cannot be handed to a '
+                         'decoder. Rename it.') from error
+
+
+def plain_name(name: str) -> str:
+    """A file name that can be printed and written anywhere: bytes that are no UTF-8 become '?'."""
+    return name.encode('utf-8', 'replace').decode('utf-8')
 
 
 def unreadable(path: Path) -> ValueError:

@@ -22,10 +22,14 @@ DPI = 100
 
 @contextlib.contextmanager
 def plain_matplotlib() -> Iterator[None]:
-    """matplotlib's own defaults, whatever the user has set; the user's settings come back."""
+    """matplotlib's own defaults, whatever the user has set; the user's settings come back.
+
+    Text is text: a file or class named ``a$b$`` holds no formula.
+    """
     import matplotlib
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
+        matplotlib.rcParams['text.parse_math'] = False
         yield
 
 

@@ -11,7 +11,7 @@ from typing import Any, List, Optional, Sequence, Union
 import cv2
 import numpy as np
 
-from .clip import unreadable
+from .clip import check_name, unreadable
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.webm', '.mov', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
@@ -122,6 +122,8 @@ class FrameFolder(FrameSource):
     def __init__(self, path: Path, fps: float = FOLDER_FPS) -> None:
         super().__init__(path)
         self.names, self.fps = frame_names(path), fps
+        for name in self.names:
+            check_name(path / name)
         self.length = len(self.names)
         self._shape: Any = None
         if not self.length:
@@ -153,6 +155,7 @@ def open_source(path: Union[str, Path], fps: Optional[float] = None, reader: Opt
         ValueError: it is no readable video and no folder of pictures.
     """
     path = Path(path)
+    check_name(path)
     if reader not in (None, 'decord', 'opencv'):
         raise ValueError(f"reader is 'decord', 'opencv' or None, got {reader!r}.")
     if fps is not None and not fps > 0:

@@ -3,12 +3,14 @@
 Files of a clip named ``clip``: ``clip.html`` (everything at one glance), ``clip.png`` and ``clip_surfaces.png`` (its
 pictures), ``clip.csv`` and ``clip.json`` (the curves), on request an overlay video. Each is whole or not there.
 """
+from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
+from .clip import plain_name
 from .colours import few_colours
 from .curves import class_rows, event_rows, rating_rows, write_curves
 from .moments import read_moments, window_reader
@@ -23,6 +25,8 @@ from .timeline_picture import clock, draw_timeline
 from .writing import save_picture, write_whole
 
 DEFAULTS = Settings()
+#: Of the files of a clip, before their suffixes.
+ENDINGS = ('', '_surfaces', '_overlay')
 RULES = (
     'The stable part changes slowly: few directions over time explain it. The transient part is what stands out of it, '
     'rarely and briefly. A small residual is left.',
@@ -78,26 +82,34 @@ def report_clips(paths: Sequence[Path], folder: Path, reader: Any, settings: Set
     """
     rows: List[IndexRow] = []
     for path, stem in zip(paths, stems_of(paths)):
-        outcome = _tried(path, folder / stem, reader, settings, tell(path.name), fault_of)
-        rows.append(IndexRow(path.name, None if outcome.report is None else outcome.report.name,
+        outcome = _tried(path, folder / stem, reader, settings, tell(plain_name(path.name)), fault_of)
+        rows.append(IndexRow(plain_name(path.name), None if outcome.report is None else outcome.report.name,
                              outcome.error or outcome.words, outcome.thumbnail))
         yield outcome
     write_whole(folder / 'index.html', index_page('What stays and what comes and goes', rows))
 
 
 def stems_of(paths: Sequence[Path]) -> List[str]:
-    """A file name for each clip: without its suffix where that is unique, and never ``index``."""
+    """A file name for each clip: without its suffix where none of its files meets one of another clip or the index."""
     stems = [path.name if path.is_dir() else path.stem for path in paths]
-    taken = [stem.lower() for stem in stems] + ['index']
-    return [stem if taken.count(stem.lower()) == 1 else path.name.replace('.', '_') + f'_{number}'
-            for number, (path, stem) in enumerate(zip(paths, stems), start=1)]
+    taken = Counter([f'{stem.lower()}{ending}' for stem in stems for ending in ENDINGS] + ['index'])
+    names = []
+    for number, (path, stem) in enumerate(zip(paths, stems), start=1):
+        if taken[stem.lower()] > 1:
+            stem = path.name.replace('.', '_') + f'_{number}'
+            while taken[stem.lower()]:
+                stem += '_'
+            taken.update(f'{stem.lower()}{ending}' for ending in ENDINGS)
+        names.append(stem)
+    return names
 
 
 def _tried(path: Path, stem: Path, reader: Any, settings: Settings, progress: Optional[Progress],
            fault_of: Callable[[str], Optional[str]]) -> Outcome:
     fault = None if path.is_dir() or not path.is_file() else fault_of(str(path))
     if fault:
-        return Outcome(path, None, '', f'{path} cannot be read as a video: it {fault}. Copy or export it again.')
+        return Outcome(path, None, '', f'{plain_name(str(path))} cannot be read as a video: it {fault}. Copy or export '
+                                       'it again.')
     try:
         return report_clip(path, stem, reader, settings, progress)
     except (OSError, ValueError, RuntimeError, cv2.error) as error:

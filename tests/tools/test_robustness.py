@@ -24,6 +24,7 @@ def test_numbers_tables_and_a_picture_and_a_second_start_that_measures_nothing(t
     cfg = tiny_config(tmp_path / 'w', test_evaluator=dict(_delete_=True, type='AverageRecallMetric'))
     cfg.dump(str(tmp_path / 'config.py'))
     init_default_scope('mmaction')
+    torch.manual_seed(0)
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), tmp_path / 'weights.pth')
     out = tmp_path / 'r.json'
     arguments = [str(tmp_path / 'config.py'), str(tmp_path / 'weights.pth'), '--kinds', 'jpeg', 'flicker',
@@ -37,6 +38,13 @@ def test_numbers_tables_and_a_picture_and_a_second_start_that_measures_nothing(t
     again, text = json.loads(out.read_text()), capsys.readouterr().out
     assert '[1/' not in text and again['conditions'] == first['conditions']
     assert again['summary']['mce'] == 1 and '| 100.0 % |' in text, 'against itself'
+    other = tmp_path / 'other.json'
+    other.write_text(json.dumps({**first, 'conditions': {name: {'acc/top1': .5} for name in first['conditions']}}))
+    for more, words in ((['--metric', 'acc/typo'], '--metric acc/typo is not among the metrics of the test'),
+                        (['--reference', str(other)], 'acc/uar is not among the metrics of the reference')):
+        with pytest.raises(SystemExit, match=words):
+            tool.main([*arguments, *more])
+        assert '[1/' not in capsys.readouterr().out
 
 
 def test_wrong_input_is_told_in_one_sentence(tool, tiny_config, tmp_path):

@@ -229,8 +229,17 @@ def test_a_missing_package_is_one_line_with_its_pip_line(tool, tiny_videos, tmp_
 def test_a_config_that_cannot_be_shown_is_told_why(tool, tiny_videos, tiny_config, tmp_path, capsys):
     tiny_config(tmp_path).dump(tmp_path / 'plain.py')
     tiny_config(tmp_path, model=dict(neck=dict(type='LSEFNeck'))).dump(tmp_path / 'neck.py')
+    frames = tiny_config(tmp_path, model=dict(neck=dict(type='LSEFNeck')))
+    frames.test_pipeline.pop(0)
+    frames.dump(tmp_path / 'frames.py')
+    tiny_config(tmp_path, model=dict(neck=dict(type='NoNeck'))).dump(tmp_path / 'unknown.py')
+    (tmp_path / 'syntax.py').write_text('model = dict(')
     video = str(tiny_videos.root / 'clip_0.mp4')
-    for options, words in ((['--config', 'plain.py'], "has no LSEFNeck. Add neck=dict(type='LSEFNeck')"),
+    for options, words in ((['--config', 'frames.py'], 'not read video files (SampleFrames asks for'),
+                           (['--config', 'unknown.py'], 'its model cannot be built: NoNeck is not in'),
+                           (['--config', 'syntax.py'], 'syntax.py cannot be read: line 1'),
+                           (['--config', 'neck.py', '--device', 'none'], '--device none cannot be used here'),
+                           (['--config', 'plain.py'], "has no LSEFNeck. Add neck=dict(type='LSEFNeck')"),
                            (['--config', 'none.py'], 'none.py'),
                            (['--config', 'neck.py', '--stream', '1'], '--stream 1: this recognizer has 1'),
                            (['--config', 'neck.py', '--checkpoint', str(tmp_path / 'no.pth')], 'no.pth')):

@@ -1,6 +1,7 @@
 """From a clip to its files: constant memory, whole files, and one bad clip does not stop the others."""
 import csv
 import json
+import os
 from html.parser import HTMLParser
 
 import cv2
@@ -103,6 +104,28 @@ def test_names_that_would_meet_are_told_apart(tmp_path):
     paths = [tmp_path / name for name in ('x.mp4', 'X.avi', 'y.mp4', 'index.mp4', 'a.b')]
     stems = stems_of(paths)
     assert stems[2] == 'y' and stems[4] == 'a.b' and len({stem.lower() for stem in stems} | {'index'}) == 6
+    # The pictures of one clip are not those of another, and a name made up is not one that is there.
+    paths = [tmp_path / name for name in ('q.mp4', 'Q_surfaces.mp4', 'q_overlay.avi', 'z.mp4', 'z.avi', 'z_avi_5.mp4')]
+    stems = stems_of(paths)
+    files = [f'{stem.lower()}{ending}' for stem in stems for ending in ('', '_surfaces', '_overlay')]
+    assert stems[0] == 'q' and stems[5] == 'z_avi_5' and len(set(files)) == len(files)
+
+
+def test_hostile_names_are_text_and_one_that_is_no_utf8_does_not_end_the_others(tiny_videos, tmp_path):
+    clips = tmp_path / 'clips'
+    clips.mkdir()
+    for name in (b'1\xff.mp4', rb'2$\frac$.mp4'):
+        path = os.path.join(os.fsencode(clips), name)
+        try:
+            with open(path, 'wb') as file:
+                file.write((tiny_videos.root / 'clip_0.mp4').read_bytes())
+        except OSError:             # this file system has no such names
+            pytest.skip('the file system takes only names in UTF-8')
+    bad, formula = report_clips(sorted(clips.iterdir()), tmp_path / 'out', PixelReader(window=8), SMALL)
+    assert bad.error and bad.error.endswith('Rename it.') and bad.error.isascii()
+    assert formula.error is None and formula.report
+    index = (tmp_path / 'out' / 'index.html').read_text(encoding='utf-8')
+    assert '1 of 2 clips decomposed' in index and '1?.mp4' in index and r'2$\frac$.mp4' in index
 
 
 def test_a_fault_while_writing_leaves_no_half_report(tiny_videos, tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def read_reference(path: str) -> dict:
     return {**read_results(path), 'file': path}
 
 
-def chosen_metric(result: dict, asked: Optional[str] = None) -> str:
+def chosen_metric(result: dict, asked: Optional[str] = None, who: str = 'the test') -> str:
     """The metric to summarise.
 
     Raises:
@@ -66,9 +66,9 @@ def chosen_metric(result: dict, asked: Optional[str] = None) -> str:
     known = [name for name in ([asked] if asked else METRICS) if name in found]
     if not known:
         wanted = f'--metric {asked}' if asked else f'None of {", ".join(METRICS)}'
-        raise LaunchError(f'{wanted} is among the metrics of the test ({", ".join(found)}). Name one of these with '
+        raise LaunchError(f'{wanted} is among the metrics of {who} ({", ".join(found)}). Name one of these with '
                           '--metric.' if not asked else
-                          f'{wanted} is not among the metrics of the test: {", ".join(found)}.')
+                          f'{wanted} is not among the metrics of {who}: {", ".join(found)}.')
     return known[0]
 
 

@@ -13,12 +13,13 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.hooks import Hook
 from mmengine.runner import Runner, TestLoop
 
 from lsef_plugins.datasets.transforms.clip_corruption import clip_identity
@@ -28,6 +29,7 @@ from ...version import __version__
 from ...visualization.writing import whole_file
 from .. import launch
 from ..data_errors import data_errors
+from ..recognizers import check_weights, state_of
 from .windows import ViewClasses, sampler_of, windows_of
 
 CLEAN = 'clean'
@@ -53,7 +55,8 @@ def with_corruption(pipeline: Sequence[dict], kind: str, severity: int, seed: in
 def measure(config: str, checkpoint: str, kinds: Union[str, Iterable[str], None] = None,
             severities: Iterable[int] = ALL_SEVERITIES, out: Optional[str] = None, work_dir: Optional[str] = None,
             options: Optional[dict] = None, fold: Optional[int] = None, protocol: Optional[str] = None,
-            windows: Optional[int] = None, reference: Optional[dict] = None) -> dict:
+            windows: Optional[int] = None, reference: Optional[dict] = None,
+            check: Callable[[dict], Any] = lambda result: None) -> dict:
     """Metrics of a checkpoint on clean clips and under each corruption and severity.
 
     Args:
@@ -65,6 +68,8 @@ def measure(config: str, checkpoint: str, kinds: Union[str, Iterable[str], None]
         options: overrides of the config.
         windows: clips that the test sampler takes of each video (its ``num_clips``), instead of the config's.
         reference: results to compare with later: what they lack, or other clips, are told before hours are spent.
+        check: called with the results as soon as the clean ones are there, such as :func:`chosen_metric`; what it
+            raises ends the measuring before hours are spent.
 
     Returns:
         ``{'config', 'checkpoint', 'fingerprint', 'clips', 'windows', 'conditions': {'clean': {...}, 'flicker/3': {...},
@@ -88,15 +93,17 @@ def measure(config: str, checkpoint: str, kinds: Union[str, Iterable[str], None]
     if out is not None and os.path.isfile(out):
         known = _known(out, fingerprint)
         result.update(conditions=known['conditions'], clips=known.get('clips'))
+    if CLEAN in result['conditions']:
+        check(result)
     missing = [condition for condition in conditions if name_of(condition) not in result['conditions']]
     if missing:
         with data_errors():
-            _measure_missing(cfg, missing, result, out, reference)
+            _measure_missing(cfg, missing, result, out, reference, check)
     return result
 
 
 def _measure_missing(cfg: Config, missing: Sequence[Condition], result: dict, out: Optional[str],
-                     reference: Optional[dict]) -> None:
+                     reference: Optional[dict], check: Callable[[dict], Any]) -> None:
     runner, classes = _loaded_runner(cfg, result['windows']['count'])
     dataset: Any = runner.test_loop.dataloader.dataset
     result['clips'] = clips_of(dataset)
@@ -117,6 +124,8 @@ def _measure_missing(cfg: Config, missing: Sequence[Condition], result: dict, ou
         if out is not None:
             with whole_file(out) as unfinished:
                 unfinished.write_text(json.dumps(result, indent=1), encoding='utf-8')
+        if condition is None:
+            check(result)
     runner.call_hook('after_run')
 
 
@@ -214,10 +223,19 @@ def check_reference(result: dict, reference: dict) -> None:
                                  'have no ratio. Measure it on these.')
 
 
+class WholeWeights(Hook):
+    """Refuses a checkpoint without all of the model's weights; MMEngine would warn and measure random numbers."""
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """ValueError for missing weights, weights of another shape, and a neck that the config does not have."""
+        check_weights(runner.model.state_dict(), state_of(checkpoint), runner._load_from, str(runner.cfg.filename))
+
+
 def _loaded_runner(cfg: Config, windows: int) -> tuple[Runner, ViewClasses]:
     runner = launch.build_runner(cfg)
     classes = ViewClasses(runner.model, windows)
     runner.register_hook(classes)
+    runner.register_hook(WholeWeights())
     runner.call_hook('before_run')
     # Before the weights: a checkpoint of another fold is refused by comparing it with the data set of this loop.
     runner._test_loop = _loop(runner, cfg, None)
@@ -238,7 +256,11 @@ def _loop(runner: Any, cfg: Config, condition: Condition, dataset: Any = None) -
 
 
 def _plain(value: Any) -> Any:
-    """A metric for JSON, which knows no NaN."""
+    """A metric for JSON, which knows no NaN; matrices (ConfusionMatrix) become lists."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if getattr(value, 'ndim', 0) or isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
     if not hasattr(value, '__float__') or isinstance(value, (bool, int)):
         return value
     return float(value) if math.isfinite(value) else None

@@ -102,6 +102,23 @@ def changed(trained, tmp_path, **changes):
     return str(tmp_path / 'changed.py')
 
 
+def test_weights_that_would_be_random_are_refused(trained, tmp_path):
+    """MMEngine loads what fits and warns of the rest."""
+    state, path = torch.load(trained[1])['state_dict'], tmp_path / 'other.pth'
+    bare = changed(trained, tmp_path, **{'model.neck': None})
+    stock = {name: value for name, value in state.items() if not name.startswith('neck')}
+    for config, weights, words in (
+            (trained[0], stock, r'other\.pth has no weights of the neck .* trained without one\. Train config\.py'),
+            (trained[0], {**state, 'cls_head.fc_cls.bias': torch.zeros(9)}, r'size mismatch for cls_head\.fc_cls\.bias'),
+            (trained[0], {'module.fc.bias': torch.zeros(9)}, r'does not fit .* weights are missing'),
+            (bare, state, r'has a neck .* and .*changed\.py has none')):
+        torch.save(dict(state_dict=weights), path)
+        with pytest.raises(LaunchError, match=words):
+            robustness.measure(str(config), str(path), ['jpeg'], [1], work_dir=str(tmp_path / 'w'))
+    torch.save({f'module.{name}': value for name, value in stock.items()}, path)
+    assert robustness.measure(bare, str(path), ['jpeg'], [1], work_dir=str(tmp_path / 'w'))['clips']['count'] == 4
+
+
 def test_severity_zero_and_repetitions_are_no_conditions_of_their_own(trained, tmp_path):
     found = robustness.measure(str(trained[0]), str(trained[1]), ['jpeg', 'jpeg'], [0, 5, 5],
                                work_dir=str(tmp_path / 'w'))
@@ -223,3 +240,16 @@ def test_a_fault_of_a_program_keeps_its_traceback(trained, tmp_path, monkeypatch
 def test_a_metric_that_is_not_defined_is_null_on_disk():
     plain = [robustness.run._plain(value) for value in (float('nan'), np.float64(0.5), np.float32('inf'), 4, True, 'x')]
     assert plain == [None, 0.5, None, 4, True, 'x'] and type(plain[1]) is float
+    matrices = {'result': torch.tensor([[1, 2], [0, 3]]), 'share': np.array([.5, np.nan]), 'one': torch.tensor(2.)}
+    assert json.loads(json.dumps(robustness.run._plain(matrices), allow_nan=False)) == {
+        'result': [[1, 2], [0, 3]], 'share': [.5, None], 'one': 2}
+
+
+def test_what_is_to_be_summarised_is_looked_for_after_the_clean_clips(trained, tmp_path, capsys):
+    out = tmp_path / 'r.json'
+    arguments = (str(trained[0]), str(trained[1]), ['jpeg'], [1, 2], str(out), str(tmp_path / 'w'))
+    for _ in range(2):          # measured, and known from the file
+        with pytest.raises(LaunchError, match='--metric acc/typo is not among the metrics of the test: acc/war'):
+            robustness.measure(*arguments, check=lambda result: robustness.chosen_metric(result, 'acc/typo'))
+        assert list(json.loads(out.read_text())['conditions']) == ['clean']
+    assert capsys.readouterr().out.count('[1/3] clean') == 1
