@@ -226,9 +226,9 @@ def measure_features(folder: str, count: int) -> List[dict]:
     from lsef_plugins.datasets.synthetic.drawing import draw_frames
     from lsef_plugins.datasets.synthetic.presets import PRESETS
     from lsef_plugins.datasets.synthetic.signals import draw_signals
-    from lsef_plugins.engine.optimizer_study.clips import small
-    from lsef_plugins.engine.optimizer_study.start import prepare_start
     from lsef_plugins.engine.optimizer_study.train import MODEL
+    from lsef_plugins.engine.studies.clips import SMALL
+    from lsef_plugins.engine.studies.start import prepare_start
     Path(folder).mkdir(parents=True, exist_ok=True)
     with DefaultScope.overwrite_default_scope('mmaction'):
         weights = torch.load(prepare_start(folder, MODEL['backbone']), map_location='cpu')['state_dict']
@@ -242,7 +242,7 @@ def measure_features(folder: str, count: int) -> List[dict]:
         index += 1
         if len(truth.events):
             without = dataclasses.replace(truth, transient=0 * truth.transient)
-            clips.append([torch.from_numpy(small(draw_frames(t, preset))) for t in (without, truth)])
+            clips.append([torch.from_numpy(SMALL.of(draw_frames(t, preset))) for t in (without, truth)])
     rows: List[dict] = []
     with torch.no_grad():
         # (b, t, h, w, c) -> (b, c, t, h, w)

@@ -121,10 +121,9 @@ def test_the_rectified_clips_are_what_the_text_says():
 
 
 def test_features_of_a_trained_backbone_are_judged_too(tmp_path, monkeypatch):
-    from lsef_plugins.engine.optimizer_study import start
+    from lsef_plugins.engine.studies import start
     monkeypatch.setattr(start, 'CLIPS', 4)
     monkeypatch.setattr(start, 'STEPS', 1)
-    monkeypatch.setattr(start.learned, '__defaults__', (1, ))
     rows = tool.measure_features(str(tmp_path / 'new'), 2)
     assert [row['cell'] for row in rows] == ['features of stage 3', 'features of stage 4']
     assert all(0 < row['zeros'] < 100 and row['ours']['false'] <= row['all']['false'] for row in rows)
