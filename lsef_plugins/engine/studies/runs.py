@@ -94,7 +94,8 @@ def _finished(waiting: Sequence[Any], work: Work, out: Path, keys: dict[str, str
     Raises:
         ValueError: a run fails; the others are stopped.
     """
-    left, running = deque(waiting), {}
+    left = deque(waiting)
+    running: dict[Any, tuple[Any, Any]] = {}
     try:
         while left or running:
             while left and len(running) < jobs:
