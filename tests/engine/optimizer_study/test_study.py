@@ -66,6 +66,17 @@ def test_a_second_start_reuses_what_is_done_and_only_that(tmp_path):
     assert not any('reused' in line for line in told)       # other settings are other runs
 
 
+def test_what_a_result_rests_on_is_in_its_key(tmp_path, monkeypatch):
+    made, _ = study(tmp_path)
+    each = design.final_runs(CELL, design.ARMS['sgd'], 0.02, [0])[0]
+    key = made.key_of(each)
+    assert study(tmp_path, steps=design.STEPS[16])[0].key_of(each) == key != study(tmp_path, steps=7)[0].key_of(each)
+    monkeypatch.setitem(design.STEPS, 16, 640)
+    assert made.key_of(each) != key
+    # the neck of the recognizer and the clips it is trained on
+    assert {'models', 'nn', 'datasets/synthetic'} <= set(run.SOURCES)
+
+
 def test_a_run_is_a_training_of_the_real_thing(few_clips):
     each = design.Run(CELL, design.ARMS['sgd+rank'], 0.02, 0)
     found = train.train(each, str(few_clips), steps=2)
