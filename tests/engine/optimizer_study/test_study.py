@@ -27,6 +27,20 @@ def test_every_arm_has_the_same_budget():
     assert f'together {sum(budgets.values()) + 5 * len(budgets)} runs' in told
 
 
+def test_an_arm_is_what_its_name_says():
+    """With the settings that RAO reads of it, not with what was a default once."""
+    from lsef_plugins.optim import Damping
+    found = {name: Damping().changed({key: value for key, value in arm.rao.items() if key != 'interval'})
+             for name, arm in design.ARMS.items() if arm.rao is not None}
+    for name, damping in found.items():
+        assert (damping.size == 'shared') == ('shared' in name), name
+        assert (damping.size is None) == ('shared' not in name and 'size' not in name), name
+        assert damping.damps == any(word in name for word in ('rank', 'kappa', 'high')), name
+        assert (damping.smoothing > 0) == ('ema' in name), name
+    assert found['sgd+rank+shared'] == Damping(), 'RAO as it comes'
+    assert len({damping for name, damping in found.items() if name.startswith('sgd')}) == 9
+
+
 # ---- runs ---------------------------------------------------------------------------------------------------------
 def planted(each, folder, steps):
     """A run without training: the second learning rate is the best one; SGD with RAO wins by a point, paired."""
