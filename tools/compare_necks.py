@@ -57,6 +57,7 @@ def compared(args: argparse.Namespace) -> str:
     """The plan, an arm's config, or the report once all is run."""
     from lsef_plugins.compat import apply_repairs
     apply_repairs()
+    import torch
     from mmengine.registry import init_default_scope
 
     from lsef_plugins.engine.neck_study import conditions, design, report, run
@@ -74,6 +75,9 @@ def compared(args: argparse.Namespace) -> str:
     tested = conditions.conditions_of(args.severities, args.kinds)
     if args.plan:
         return design.plan(cells, arms, size, args.tuning_seeds, args.seeds, len(tested))
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        raise ValueError('--device cuda, but torch sees no CUDA device here. Take --device cpu, or a torch and a '
+                         'machine with one.')
     study = run.Study(cells, arms, args.out, tested, args.size, args.device, args.jobs, args.steps,
                       range(100, 100 + args.tuning_seeds), range(args.seeds), args.corrupted_clips,
                       say=lambda line: print(line, flush=True))

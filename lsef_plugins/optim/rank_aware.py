@@ -9,6 +9,7 @@ In plain PyTorch::
 The formula is that of :mod:`lsef_plugins.optim.stack`. In MMAction2 the constructor
 ``RankAwareOptimWrapperConstructor`` does all this.
 """
+import dataclasses
 import math
 import warnings
 from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
@@ -154,13 +155,18 @@ class RankAwareGradients:
     # ---- state ---------------------------------------------------------------------------------------------------
     def state_dict(self) -> Dict[str, Any]:
         matrices = {name: saved for stack in self.stacks for name, saved in stack.state_dict().items()}
-        return dict(steps=self.steps, matrices=matrices)
+        return dict(steps=self.steps, matrices=matrices, settings=self._settings())
+
+    def _settings(self) -> Dict[str, Dict[str, Any]]:
+        """By role."""
+        return {role: dataclasses.asdict(stack.damping) for role, stack in zip(self.roles, self.stacks)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Puts back what :meth:`state_dict` returned; matrices it does not know start afresh, with a warning.
+        """Puts back what :meth:`state_dict` returned; matrices it does not know start afresh, with a warning, and those
+        of this object are the settings that count, with a warning if the saved ones were others.
 
         Raises:
-            ValueError: the state is of other shapes or settings.
+            ValueError: the state is of other shapes, or of settings that keep another state.
         """
         saved = state['matrices']
         known = {name for stack in self.stacks for name in stack.names}
@@ -173,6 +179,13 @@ class RankAwareGradients:
                 if name in saved:
                     stack.load(name, saved[name])
         self.steps = int(state['steps'])
+        # States of before there was a shared size do not tell their settings; each matrix kept its norm by default.
+        before = state.get('settings', {role: dict(size=None) for role in self.roles})
+        changed = sorted(f'{role}: {key} {before[role][key]!r} -> {value!r}' for role, now in self._settings().items()
+                         for key, value in now.items() if key in before.get(role, ()) and before[role][key] != value)
+        if changed:
+            warnings.warn(f'RAO goes on with other settings than those of the checkpoint ({"; ".join(changed)}): steps '
+                          'of another size or direction. Set the old ones to continue as before.', stacklevel=2)
 
 
 def _few(names: set) -> str:

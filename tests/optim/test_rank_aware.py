@@ -327,6 +327,21 @@ def test_a_state_of_other_matrices_warns_and_of_other_shapes_is_refused():
         RankAwareGradients(parameters()).load_state_dict(state)
 
 
+def test_settings_that_changed_since_a_state_was_saved_are_told():
+    kept = RankAwareGradients(parameters(), Damping(size=None)).state_dict()
+    with pytest.warns(UserWarning, match=r"other settings .*\(default: size None -> 'shared'\)"):
+        RankAwareGradients(parameters()).load_state_dict(kept)
+    former = {key: value for key, value in kept.items() if key != 'settings'}       # of before there was a shared size
+    with pytest.warns(UserWarning, match=r"\(default: size None -> 'shared'\)"):
+        RankAwareGradients(parameters()).load_state_dict(former)
+    with pytest.warns(UserWarning, match=r'\(default: target_rank 0.5 -> 0.9\)'):
+        RankAwareGradients(parameters(), Damping(0.9, size=None)).load_state_dict(kept)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for state in (kept, former):
+            RankAwareGradients(parameters(), Damping(size=None)).load_state_dict(state)
+
+
 def test_it_costs_less_than_a_float32_for_each_parameter():
     """An average in bfloat16 and a root of the smaller side: of a matrix four times as wide as high 0.5 + 0.25."""
     p = nn.Parameter(torch.zeros(64, 256))

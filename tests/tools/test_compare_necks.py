@@ -37,6 +37,13 @@ def test_what_is_wrong_is_told(command, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
+def test_a_device_that_is_not_there_is_told_before_anything_is_drawn(command, capsys, tmp_path, monkeypatch):
+    import torch
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert command(['--device', 'cuda', '--out', str(tmp_path / 'out')]) == 2
+    assert 'torch sees no CUDA device' in capsys.readouterr().err and not (tmp_path / 'out').exists()
+
+
 def test_an_arm_is_shown_as_a_config_that_builds(command, capsys, tmp_path):
     from mmaction.registry import MODELS
     from mmengine.config import Config

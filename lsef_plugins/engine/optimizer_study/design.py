@@ -22,13 +22,14 @@ SGD = dict(optimizer=dict(type='SGD', momentum=0.9, weight_decay=1e-4))
 ADAMW = dict(optimizer=dict(type='AdamW', weight_decay=0.02))
 SGD_RATES = (0.006, 0.02, 0.06, 0.2)
 ADAM_RATES = (0.0003, 0.001, 0.003, 0.01)
-EMA = dict(target_rank=None, smoothing=0.9)
-KAPPA = dict(kappa=1.0)
-TARGET = dict(target_rank=0.5)
+# Each says its size: a default may change what an arm is.
+EMA = dict(target_rank=None, smoothing=0.9, size=None)
+KAPPA = dict(kappa=1.0, size=None)
+TARGET = dict(target_rank=0.5, size=None)
 SIZE = dict(target_rank=None, size=0.001)
 SHARED = dict(target_rank=None, size='shared')
 HIGH = dict(target_rank=0.9, size='shared', interval=5)
-SMOOTH_TARGET = dict(target_rank=0.5, smoothing=0.9)
+SMOOTH_TARGET = dict(target_rank=0.5, smoothing=0.9, size=None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """All runs of the study. A finished run is a file; the next start takes it from there.
 
-A file counts as long as nothing it rests on has changed: the run's settings, and the sources of RAO and of this study.
+A file counts as long as nothing it rests on has changed: the run's settings, and the sources of RAO, of the
+recognizer, of its clips and of this study.
 """
 from __future__ import annotations
 
@@ -11,10 +12,11 @@ from typing import Any, Callable
 
 from ..sources import hash_of_sources
 from ..studies import clips, runs, start
-from .design import SEEDS, TUNING_SEEDS, Arm, Cell, Run, final_runs, tuning_runs
+from .design import SEEDS, STEPS, TUNING_SEEDS, Arm, Cell, Run, final_runs, tuning_runs
 from .train import MODEL, train
 
-SOURCES = ('optim', 'engine/optimizers', 'engine/optimizer_study', 'engine/studies', 'nn', 'functional', 'ops')
+SOURCES = ('optim', 'engine/optimizers', 'engine/optimizer_study', 'engine/studies', 'models', 'nn', 'functional',
+           'ops', 'datasets/synthetic')
 WITHOUT_EFFECT = ('run.py', 'report.py', 'design.py')   # what design.py says of a run is in the key
 
 
@@ -68,7 +70,8 @@ class Study:
         return runs.results_of(wanted, self.key_of, work, self.out, self.jobs, self.say, what, _line)
 
     def key_of(self, run: Run) -> str:
-        return runs.key_of(run.name, run.arm.optim_wrapper(run.rate), run.cell, self.steps, self.sources)
+        return runs.key_of(run.name, run.arm.optim_wrapper(run.rate), run.cell, self.steps or STEPS[run.cell.batch],
+                           self.sources)
 
 
 def _made(work: Callable[[Run, str, int], dict], folder: str, steps: int, run: Run) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import multiprocessing
 import os
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -21,7 +23,7 @@ Work = Callable[[Any], dict]
 
 
 def chosen(kind: str, known: dict[str, Any], names: Optional[Iterable[str]]) -> list:
-    """The cells or arms of these names, all by default.
+    """The cells or arms of these names, each once; all by default.
 
     Raises:
         ValueError: there is none of such a name.
@@ -31,7 +33,7 @@ def chosen(kind: str, known: dict[str, Any], names: Optional[Iterable[str]]) -> 
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise ValueError(f'There is no {kind} {", ".join(unknown)}; there are {", ".join(known)}.')
-    return [known[name] for name in names]
+    return [known[name] for name in dict.fromkeys(names)]
 
 
 def best_rate(results: Iterable[dict[str, Any]]) -> float:
@@ -69,6 +71,9 @@ def results_of(runs: Sequence[Any], key: Callable[[Any], str], work: Work, out: 
         work: makes one run, in a child process; can be pickled.
         line: what is said of a result.
         method: how a process is started.
+
+    Raises:
+        ValueError: a run fails or is killed; what is finished stays.
     """
     keys = {run.name: key(run) for run in runs}
     found = {run.name: known(out, run, keys[run.name]) for run in runs}
@@ -76,24 +81,56 @@ def results_of(runs: Sequence[Any], key: Callable[[Any], str], work: Work, out: 
     if len(waiting) < len(runs):
         say(f'{what}: {len(runs) - len(waiting)} of {len(runs)} runs are there and reused.')
     context: Any = multiprocessing.get_context(method)
-    tasks = [(work, run, str(out), keys[run.name]) for run in waiting]
-    with context.Pool(jobs, maxtasksperchild=1) as pool:
-        for count, (name, result) in enumerate(pool.imap_unordered(_child, tasks), start=1):
-            found[name] = result
-            say(f'[{what} {count}/{len(waiting)}] {line(result)}  {name}')
+    for count, run in enumerate(_finished(waiting, work, out, keys, jobs, context), start=1):
+        found[run.name] = result = known(out, run, keys[run.name])
+        say(f'[{what} {count}/{len(waiting)}] {line(result or {})}  {run.name}')
     return {name: result for name, result in found.items() if result is not None}
 
 
-def _child(task: tuple) -> tuple[str, dict[str, Any]]:
-    work, run, out, key = task
-    path = file_of(Path(out), run)
+def _finished(waiting: Sequence[Any], work: Work, out: Path, keys: dict[str, str], jobs: int,
+              context: Any) -> Iterator[Any]:
+    """Each run as soon as its file is there. Not a Pool, which waits for ever for a child that was killed.
+
+    Raises:
+        ValueError: a run fails; the others are stopped.
+    """
+    left = deque(waiting)
+    running: dict[Any, tuple[Any, Any]] = {}
+    try:
+        while left or running:
+            while left and len(running) < jobs:
+                run = left.popleft()
+                child = context.Process(target=_child, args=(work, run, out, keys[run.name]), daemon=True)
+                child.start()
+                running[child.sentinel] = child, run
+            for sentinel in wait(list(running)):
+                child, run = running.pop(sentinel)
+                child.join()
+                if child.exitcode or known(out, run, keys[run.name]) is None:
+                    raise ValueError(_what_failed(file_of(out, run).with_suffix('.log'), run.name, child.exitcode))
+                yield run
+    finally:
+        for child, _ in running.values():
+            child.terminate()
+            child.join()
+
+
+def _what_failed(log: Path, name: str, code: int) -> str:
+    try:
+        said = log.read_text(encoding='utf-8', errors='replace').strip().rpartition('\n')[2]
+    except OSError:
+        said = ''
+    why = f'it was ended by signal {-code}, as when memory runs out; try fewer --jobs' if code < 0 else said
+    return f'The run {name} failed: {why or "nothing was said"}. What it said is in {log}; the same command goes on.'
+
+
+def _child(work: Work, run: Any, out: Path, key: str) -> None:
+    path = file_of(out, run)
     path.parent.mkdir(parents=True, exist_ok=True)
     log = os.open(path.with_suffix('.log'), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
     sys.stdout = sys.stderr = os.fdopen(1, 'w', encoding='utf-8', buffering=1, closefd=False)
-    result = work(run)
-    write_whole(path, json.dumps(dict(key=key, result=result)))
+    write_whole(path, json.dumps(dict(key=key, result=work(run))))
     path.with_suffix('.log').unlink(missing_ok=True)
-    return run.name, result

@@ -27,6 +27,20 @@ def test_every_arm_has_the_same_budget():
     assert f'together {sum(budgets.values()) + 5 * len(budgets)} runs' in told
 
 
+def test_an_arm_is_what_its_name_says():
+    """With the settings that RAO reads of it, not with what was a default once."""
+    from lsef_plugins.optim import Damping
+    found = {name: Damping().changed({key: value for key, value in arm.rao.items() if key != 'interval'})
+             for name, arm in design.ARMS.items() if arm.rao is not None}
+    for name, damping in found.items():
+        assert (damping.size == 'shared') == ('shared' in name), name
+        assert (damping.size is None) == ('shared' not in name and 'size' not in name), name
+        assert damping.damps == any(word in name for word in ('rank', 'kappa', 'high')), name
+        assert (damping.smoothing > 0) == ('ema' in name), name
+    assert found['sgd+rank+shared'] == Damping(), 'RAO as it comes'
+    assert len({damping for name, damping in found.items() if name.startswith('sgd')}) == 9
+
+
 # ---- runs ---------------------------------------------------------------------------------------------------------
 def planted(each, folder, steps):
     """A run without training: the second learning rate is the best one; SGD with RAO wins by a point, paired."""
@@ -64,6 +78,17 @@ def test_a_second_start_reuses_what_is_done_and_only_that(tmp_path):
     again, told = study(tmp_path, steps=7)
     again.run()
     assert not any('reused' in line for line in told)       # other settings are other runs
+
+
+def test_what_a_result_rests_on_is_in_its_key(tmp_path, monkeypatch):
+    made, _ = study(tmp_path)
+    each = design.final_runs(CELL, design.ARMS['sgd'], 0.02, [0])[0]
+    key = made.key_of(each)
+    assert study(tmp_path, steps=design.STEPS[16])[0].key_of(each) == key != study(tmp_path, steps=7)[0].key_of(each)
+    monkeypatch.setitem(design.STEPS, 16, 640)
+    assert made.key_of(each) != key
+    # the neck of the recognizer and the clips it is trained on
+    assert {'models', 'nn', 'datasets/synthetic'} <= set(run.SOURCES)
 
 
 def test_a_run_is_a_training_of_the_real_thing(few_clips):

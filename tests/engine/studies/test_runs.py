@@ -1,6 +1,8 @@
 """Runs as files: made once, made anew when anything they rest on is another."""
 import functools
 import json
+import os
+import signal
 from collections import namedtuple
 
 import pytest
@@ -15,6 +17,7 @@ def test_names_that_are_not_there_are_told():
         runs.chosen('arm', dict(sgd=1, muon=2), ['adam', 'sgd'])
     assert runs.chosen('arm', dict(sgd=1, muon=2), ['muon']) == [2]
     assert runs.chosen('arm', dict(sgd=1, muon=2), None) == [1, 2]
+    assert runs.chosen('arm', dict(sgd=1, muon=2), ['muon', 'sgd', 'muon']) == [2, 1]
 
 
 def counted(folder, run):
@@ -23,6 +26,8 @@ def counted(folder, run):
         file.write('x')
     if run.name == 'broken':
         raise ValueError('this one does not run')
+    if run.name == 'killed':
+        os.kill(os.getpid(), signal.SIGKILL)
     print('told to the log')
     return dict(value=len(run.name))
 
@@ -59,10 +64,16 @@ def test_a_half_written_file_is_no_result(tmp_path):
 
 
 def test_what_a_run_that_fails_has_said_stays(tmp_path):
-    with pytest.raises(ValueError, match='this one does not run'):
+    with pytest.raises(ValueError, match='run broken failed: ValueError: this one does not run.* in .*broken.log'):
         results(tmp_path, ['broken'])
     assert not runs.file_of(tmp_path, Run('broken')).exists()
-    assert (tmp_path / 'runs' / 'broken.log').exists()
+    assert 'Traceback' in (tmp_path / 'runs' / 'broken.log').read_text(encoding='utf-8')
+
+
+def test_a_run_that_is_killed_is_told_and_not_waited_for(tmp_path):
+    with pytest.raises(ValueError, match='run killed failed: it was ended by signal 9'):
+        results(tmp_path, ['a', 'killed', 'bb'])
+    assert not runs.file_of(tmp_path, Run('killed')).exists()
 
 
 def test_the_best_rate_has_the_best_mean():
