@@ -176,7 +176,8 @@ def write_reports(args: argparse.Namespace) -> int:
     for outcome in report_clips(paths, folder, reader_of(args), settings, progress_of, video_fault):
         if outcome.error:
             failed.append(outcome.error)
-        print(f'{plain_name(outcome.path.name)}: ' + (f'{outcome.words}; wrote {outcome.report}' if outcome.report else 'failed'))
+        said = f'{outcome.words}; wrote {outcome.report}' if outcome.report else 'failed'
+        print(f'{plain_name(outcome.path.name)}: {said}')
     if len(paths) > 1:
         print(f'{len(paths) - len(failed)} of {len(paths)} clips; wrote {folder / "index.html"}')
     for error in failed:

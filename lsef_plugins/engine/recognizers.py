@@ -86,9 +86,9 @@ def check_weights(own: Mapping[str, Any], state: Mapping[str, Any], checkpoint: 
                          f'{", ".join(missing[:3])}. Give the config it was trained with.')
     for name, value in own.items():
         if name in state and tuple(state[name].shape) != tuple(value.shape):
-            raise ValueError(f'{checkpoint} does not fit {config}: size mismatch for {name}, {tuple(state[name].shape)} '
-                             f'in the checkpoint and {tuple(value.shape)} in the model. Give the config it was trained '
-                             'with.')
+            raise ValueError(f'{checkpoint} does not fit {config}: size mismatch for {name}, '
+                             f'{tuple(state[name].shape)} in the checkpoint and {tuple(value.shape)} in the '
+                             'model. Give the config it was trained with.')
     dropped = [name for name in state if name.split('.')[0] == 'neck']
     if dropped and not any(name.split('.')[0] == 'neck' for name in own):
         raise ValueError(f'{checkpoint} has a neck ({dropped[0]} and so on) and {config} has none: without it the '

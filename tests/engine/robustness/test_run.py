@@ -109,7 +109,7 @@ def test_weights_that_would_be_random_are_refused(trained, tmp_path):
     stock = {name: value for name, value in state.items() if not name.startswith('neck')}
     for config, weights, words in (
             (trained[0], stock, r'other\.pth has no weights of the neck .* trained without one\. Train config\.py'),
-            (trained[0], {**state, 'cls_head.fc_cls.bias': torch.zeros(9)}, r'size mismatch for cls_head\.fc_cls\.bias'),
+            (trained[0], {**state, 'cls_head.fc_cls.bias': torch.zeros(9)}, r'size mismatch for cls_head\.fc_cls'),
             (trained[0], {'module.fc.bias': torch.zeros(9)}, r'does not fit .* weights are missing'),
             (bare, state, r'has a neck .* and .*changed\.py has none')):
         torch.save(dict(state_dict=weights), path)
