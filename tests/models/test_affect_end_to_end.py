@@ -134,5 +134,6 @@ def test_what_is_trained_is_tested_and_inferred_as_floats(case, tiny_config, fil
     model = init_recognizer(str(tmp_path / 'config.py'), checkpoint, device='cpu')
     for k in (0, 6):                                                    # a file of the user's, without any truth
         result = inference_recognizer(model, str(files / f'{24 + k}.mp4'))
-        torch.testing.assert_close(result.pred_valence_arousal, tested[k]['pred_valence_arousal'], rtol=1e-4, atol=1e-5)
+        # A batch rounds otherwise than a clip alone: a value next to zero may count for the noise scale or not.
+        torch.testing.assert_close(result.pred_valence_arousal, tested[k]['pred_valence_arousal'], rtol=5e-3, atol=1e-3)
         assert 'gt_valence_arousal' not in result

@@ -199,7 +199,7 @@ template <class E> __global__ void __launch_bounds__(kThreads) residual_scale_ke
   Bits* values = reinterpret_cast<Bits*>(matrix + T * T + T * kThreads);
   void* slots = values + k.sample + kThreads;
   const int64_t n = blockIdx.y, total = T * k.size.p, every = total > k.sample ? (total + k.sample - 1) / k.sample : 1;
-  const int64_t columns = (k.size.p + every - 1) / every;
+  const int columns = int((k.size.p + every - 1) / every);
   const auto add = [](auto a, auto b) { return a + b; };
   const Bits infinite = bits_of(A(INFINITY));
   share_matrix(matrix, k.matrix, n, T);
@@ -213,6 +213,7 @@ template <class E> __global__ void __launch_bounds__(kThreads) residual_scale_ke
         x[t * kThreads] = v;
       }
       if (s % every) continue;
+      Bits* column = values + s / every;
       for (int t = 0; t < T; ++t) {
         A r = 0;
         if (k.matrix) {
@@ -223,15 +224,15 @@ template <class E> __global__ void __launch_bounds__(kThreads) residual_scale_ke
         }
         const bool heard = counts(x[t * kThreads], r);
         counted += heard;
-        values[t * columns + s / every] =
+        column[t * columns] =
             heard ? bits_of(r) & (Bits(~Bits(0)) ^ (Bits(1) << (8 * sizeof(Bits) - 1))) : infinite;
       }
     }
     energy = block_fold(energy, static_cast<A*>(slots), add);    // its barriers make the values known to all
     counted = block_fold(counted, static_cast<int*>(slots), add);
-    const int64_t count = T * columns;
+    const int count = T * columns;
     Bits low = infinite, high = 0;
-    for (int64_t i = threadIdx.x; i < count; i += kThreads) {
+    for (int i = threadIdx.x; i < count; i += kThreads) {
       low = values[i] < low ? values[i] : low;
       high = values[i] > high ? values[i] : high;
     }
@@ -241,7 +242,7 @@ template <class E> __global__ void __launch_bounds__(kThreads) residual_scale_ke
     while (!broken && low < high) {
       const Bits middle = low + (high - low) / 2;
       int below = 0;
-      for (int64_t i = threadIdx.x; i < count; i += kThreads) below += values[i] <= middle;
+      for (int i = threadIdx.x; i < count; i += kThreads) below += values[i] <= middle;
       below = block_fold(below, static_cast<int*>(slots), add);
       if (below >= (counted - 1) / 2 + 1) high = middle; else low = middle + 1;
     }
