@@ -58,13 +58,10 @@ class Study:
         """Results of the chosen learning rate by (cell, arm), in the order of the seeds."""
         if self.work is train:
             self.prepare()
-        tuning = [run for cell in self.cells for arm in self.arms for run in tuning_runs(cell, arm, self.tuning_seeds)]
-        tuned = self.all_of(tuning, 'tuning') if tuning else {}
-        for cell in self.cells:
-            for arm in self.arms:
-                self.rates[cell.name, arm.name] = runs.best_rate(
-                    tuned[run.name] for run in tuning_runs(cell, arm, self.tuning_seeds)
-                ) if tuned else arm.guess
+        self.rates = {(cell.name, arm.name): arm.guess for cell in self.cells for arm in self.arms}
+        if self.tuning_seeds:
+            self.rates = runs.tuned_rates({(cell.name, arm.name): tuning_runs(cell, arm, self.tuning_seeds)
+                                           for cell in self.cells for arm in self.arms}, self.all_of)
         final = {(cell.name, arm.name): final_runs(cell, arm, self.rates[cell.name, arm.name], self.seeds, self.tested)
                  for cell in self.cells for arm in self.arms}
         found = self.all_of(interleaved(list(final.values())), 'comparing')

@@ -46,12 +46,8 @@ class Study:
     def run(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """Results of the chosen learning rate by (cell, arm), in the order of the seeds."""
         self.prepare()
-        tuned = self.all_of([run for cell in self.cells for arm in self.arms
-                             for run in tuning_runs(cell, arm, self.tuning_seeds)], 'tuning')
-        for cell in self.cells:
-            for arm in self.arms:
-                self.rates[cell.name, arm.name] = runs.best_rate(
-                    tuned[run.name] for run in tuning_runs(cell, arm, self.tuning_seeds))
+        self.rates = runs.tuned_rates({(cell.name, arm.name): tuning_runs(cell, arm, self.tuning_seeds)
+                                       for cell in self.cells for arm in self.arms}, self.all_of)
         final = {(cell.name, arm.name): final_runs(cell, arm, self.rates[cell.name, arm.name], self.seeds)
                  for cell in self.cells for arm in self.arms}
         found = self.all_of([run for each in final.values() for run in each], 'comparing')

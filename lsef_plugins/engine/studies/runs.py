@@ -44,6 +44,13 @@ def best_rate(results: Iterable[dict[str, Any]]) -> float:
     return max(sorted(found), key=lambda rate: statistics.fmean(found[rate]))
 
 
+def tuned_rates(trials: dict[Any, Sequence[Any]],
+                all_of: Callable[[Sequence[Any], str], dict[str, dict]]) -> dict[Any, float]:
+    """The best learning rate of each list of tuning runs; ``all_of(runs, what)`` makes them all, results by name."""
+    tuned = all_of([run for each in trials.values() for run in each], 'tuning')
+    return {key: best_rate(tuned[run.name] for run in each) for key, each in trials.items()}
+
+
 def key_of(*parts: Any) -> str:
     """A hash of what ``repr`` says of the parts."""
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
