@@ -2,7 +2,7 @@
 import dataclasses
 import importlib.util
 from pathlib import Path
-from typing import Callable, List, Optional, Tuple, Union
+from typing import Any, Callable, List, Optional, Tuple, Union
 
 import cv2
 import numpy as np
@@ -85,16 +85,27 @@ def shrink(picture: np.ndarray, short_side: int) -> np.ndarray:
     return cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
 
 
-def _open(path: Path, reader: Optional[str]) -> Opened:
+def check_reader(reader: Optional[str]) -> None:
+    """ValueError where there is no such reader."""
     if reader not in (None, 'decord', 'opencv'):
         raise ValueError(f"reader is 'decord', 'opencv' or None, got {reader!r}.")
+
+
+def by_reader(path: Path, reader: Optional[str], by_decord: Callable[[Path], Any],
+              by_opencv: Callable[[Path], Any]) -> Any:
+    """What the reader asked for opens; without a wish decord's where it is there and can, else OpenCV's."""
     if reader == 'decord' or (reader is None and importlib.util.find_spec('decord')):
         try:
-            return _open_decord(path)
+            return by_decord(path)
         except ValueError:
             if reader == 'decord':
                 raise
-    return _open_opencv(path)       # opens files that break off, and says where
+    return by_opencv(path)          # opens files that break off, and says where
+
+
+def _open(path: Path, reader: Optional[str]) -> Opened:
+    check_reader(reader)
+    return by_reader(path, reader, _open_decord, _open_opencv)
 
 
 def check_name(path: Path) -> None:

@@ -3,7 +3,6 @@
 A source keeps no frames. It tells ``length`` in frames and ``fps``, and reads frames ``(h, w, 3)`` uint8 RGB by number;
 numbers that grow are cheap, going back may mean to decode anew.
 """
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any, List, Optional, Sequence, Union
@@ -11,7 +10,7 @@ from typing import Any, List, Optional, Sequence, Union
 import cv2
 import numpy as np
 
-from .clip import check_name, unreadable
+from .clip import by_reader, check_name, check_reader, unreadable
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.webm', '.mov', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
@@ -156,21 +155,14 @@ def open_source(path: Union[str, Path], fps: Optional[float] = None, reader: Opt
     """
     path = Path(path)
     check_name(path)
-    if reader not in (None, 'decord', 'opencv'):
-        raise ValueError(f"reader is 'decord', 'opencv' or None, got {reader!r}.")
+    check_reader(reader)
     if fps is not None and not fps > 0:
         raise ValueError(f'fps counts frames per second and is positive, got {fps}.')
     if not path.exists():
         raise FileNotFoundError(f'{path} does not exist. Check the spelling; relative paths start at {Path.cwd()}.')
     if path.is_dir():
         return FrameFolder(path, fps or FOLDER_FPS)
-    if reader == 'decord' or (reader is None and importlib.util.find_spec('decord')):
-        try:
-            return DecordVideo(path)
-        except ValueError:
-            if reader == 'decord':
-                raise
-    return OpenCVVideo(path)
+    return by_reader(path, reader, DecordVideo, OpenCVVideo)
 
 
 def frame_names(folder: Path) -> List[str]:
