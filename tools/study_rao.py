@@ -14,6 +14,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--cells', nargs='+', metavar='CELL', help='<preset>_wrong<percent>_batch<n> (default: all)')
     parser.add_argument('--arms', nargs='+', metavar='ARM', help='optimizers (default: all)')
+    parser.add_argument('--tune-on', metavar='PRESET', help='try learning rates on this preset only, for '
+                        'each share of wrong labels and each batch, for all presets (default: each cell its own)')
     parser.add_argument('--tuning-seeds', type=int, default=2, help='runs of each learning rate (default: %(default)s)')
     parser.add_argument('--seeds', type=int, default=5, help='runs of the best learning rate (default: %(default)s)')
     parser.add_argument('--steps', type=int, default=0, help='of each run (default: as designed)')
@@ -37,10 +39,10 @@ def main(argv=None) -> int:
         cells = chosen('cell', design.CELLS, args.cells)
         arms = chosen('arm', design.ARMS, args.arms)
         if args.plan:
-            print(design.plan(cells, arms, args.tuning_seeds, args.seeds))
+            print(design.plan(cells, arms, args.tuning_seeds, args.seeds, args.tune_on))
             return 0
         study = run.Study(cells, arms, args.out, args.jobs, args.steps, range(100, 100 + args.tuning_seeds),
-                          range(args.seeds), say=lambda line: print(line, flush=True))
+                          range(args.seeds), say=lambda line: print(line, flush=True), tune_on=args.tune_on)
         text = report.report(study, study.run())
         write_whole(Path(args.out) / 'report.md', text)
     except (ValueError, OSError, ImportError) as error:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from ..sources import hash_of_sources
 from ..studies import clips, runs, start
-from .design import SEEDS, STEPS, TUNING_SEEDS, Arm, Cell, Run, final_runs, tuning_runs
+from .design import PRESETS, SEEDS, STEPS, TUNING_SEEDS, Arm, Cell, Run, final_runs, tuning_cell, tuning_runs
 from .train import MODEL, train
 
 SOURCES = ('optim', 'engine/optimizers', 'engine/optimizer_study', 'engine/studies', 'models', 'nn', 'functional',
@@ -31,23 +31,30 @@ class Study:
         out: folder of the runs and the cached clips.
         jobs: processes at a time, one thread each.
         steps: of each run; 0: as designed.
+        tune_on: the preset on which learning rates are tried for all; None: each cell tries its own.
         say: receives lines of progress.
         work: makes one run, in a child process.
     """
 
     def __init__(self, cells: Sequence[Cell], arms: Sequence[Arm], out: Any, jobs: int = 1, steps: int = 0,
                  tuning_seeds: Iterable[int] = TUNING_SEEDS, seeds: Iterable[int] = SEEDS,
-                 say: Callable[[str], None] = print, work: Callable[[Run, str, int], dict] = train) -> None:
+                 say: Callable[[str], None] = print, work: Callable[[Run, str, int], dict] = train,
+                 tune_on: Optional[str] = None) -> None:
+        if tune_on not in (None, *PRESETS):
+            raise ValueError(f'tune_on={tune_on!r} is no preset of the study; there are {", ".join(PRESETS)}.')
         self.cells, self.arms, self.out, self.jobs, self.steps = list(cells), list(arms), Path(out), jobs, steps
         self.tuning_seeds, self.seeds = list(tuning_seeds), list(seeds)
-        self.say, self.work, self.sources = say, work, source_hash()
+        self.say, self.work, self.sources, self.tune_on = say, work, source_hash(), tune_on
         self.rates: dict[tuple[str, str], float] = {}
 
     def run(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """Results of the chosen learning rate by (cell, arm), in the order of the seeds."""
         self.prepare()
-        self.rates = runs.tuned_rates({(cell.name, arm.name): tuning_runs(cell, arm, self.tuning_seeds)
-                                       for cell in self.cells for arm in self.arms}, self.all_of)
+        tried_in = {cell.name: tuning_cell(cell, self.tune_on) for cell in self.cells}
+        tuned = runs.tuned_rates({(cell.name, arm.name): tuning_runs(cell, arm, self.tuning_seeds)
+                                  for cell in dict.fromkeys(tried_in.values()) for arm in self.arms}, self.all_of)
+        self.rates = {(name, arm.name): tuned[tried.name, arm.name] for name, tried in tried_in.items()
+                      for arm in self.arms}
         final = {(cell.name, arm.name): final_runs(cell, arm, self.rates[cell.name, arm.name], self.seeds)
                  for cell in self.cells for arm in self.arms}
         found = self.all_of([run for each in final.values() for run in each], 'comparing')
@@ -56,7 +63,7 @@ class Study:
     def prepare(self) -> None:
         """Clips and the backbone's start, before any child asks for them."""
         if self.work is train:
-            for preset in sorted({cell.preset for cell in self.cells}):
+            for preset in sorted({cell.preset for cell in self.cells} | ({self.tune_on} - {None})):
                 for split in clips.SPLITS:
                     self.say(f'clips: {clips.prepare(self.out / "clips", preset, split)}')
             self.say(f'start: {start.prepare_start(self.out / "clips", MODEL["backbone"])}')
@@ -66,8 +73,8 @@ class Study:
         return runs.results_of(wanted, self.key_of, work, self.out, self.jobs, self.say, what, _line)
 
     def key_of(self, run: Run) -> str:
-        return runs.key_of(run.name, run.arm.optim_wrapper(run.rate), run.cell, self.steps or STEPS[run.cell.batch],
-                           self.sources)
+        return runs.key_of(run.name, run.tuning, run.arm.optim_wrapper(run.rate), run.cell,
+                           self.steps or STEPS[run.cell.batch], self.sources)
 
 
 def _made(work: Callable[[Run, str, int], dict], folder: str, steps: int, run: Run) -> dict[str, Any]:
@@ -75,4 +82,5 @@ def _made(work: Callable[[Run, str, int], dict], folder: str, steps: int, run: R
 
 
 def _line(result: dict[str, Any]) -> str:
-    return f'UAR {100 * result["uar"]:5.1f}  {result["seconds"]:5.1f} s'
+    found = result['uar_tune'] if result['uar'] is None else result['uar']
+    return f'UAR {100 * found:5.1f}  {result["seconds"]:5.1f} s'

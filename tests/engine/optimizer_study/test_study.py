@@ -47,8 +47,9 @@ def planted(each, folder, steps):
     good = sorted(each.arm.rates)[1]
     uar = 0.3 + 0.01 * each.seed * (each.seed < 100) + 0.2 * (each.rate == good) + 0.01 * ('rank' in each.arm.name)
     losses = [2.0 / (1 + i / 50) for i in range(320)]
-    return dict(name=each.name, cell=each.cell.name, arm=each.arm.name, rate=each.rate, seed=each.seed, uar_tune=uar,
-                uar=uar, war=uar, losses=losses, ranks=[0.1] * 8, diverged=False, seconds=0.0)
+    scores = dict(uar_tune=uar, uar=None, war=None) if each.tuning else dict(uar_tune=None, uar=uar, war=uar)
+    return dict(name=each.name, cell=each.cell.name, arm=each.arm.name, rate=each.rate, seed=each.seed, **scores,
+                losses=losses, ranks=[0.1] * 8, diverged=False, seconds=0.0)
 
 
 def study(tmp_path, work=planted, **options):
@@ -91,10 +92,40 @@ def test_what_a_result_rests_on_is_in_its_key(tmp_path, monkeypatch):
     assert {'models', 'nn', 'datasets/synthetic'} <= set(run.SOURCES)
 
 
+def test_rates_tried_on_one_preset_serve_the_others(tmp_path):
+    cells = [design.Cell(preset, wrong, 16) for preset in ('hard', 'longtail') for wrong in (0.0, 0.4)]
+    tried = []
+
+    def best_where(each, folder, steps):
+        """On the default preset the third rate is the best one of clean labels, the first one of wrong ones."""
+        tried.append((each.cell.name, each.tuning))
+        found = planted(each, folder, steps)
+        if each.tuning:
+            best = each.arm.rates[0 if each.cell.wrong else 2]
+            found['uar_tune'] = float(each.cell.preset == 'default' and each.rate == best)
+        return found
+
+    made = run.Study(cells, [design.ARMS['sgd']], tmp_path, seeds=range(3), say=lambda line: None, work=best_where,
+                     tuning_seeds=[100], tune_on='default')
+    made.all_of = lambda wanted, what: {each.name: best_where(each, '', 0) for each in wanted}
+    results = made.run()
+    assert made.rates == {(cell.name, 'sgd'): 0.006 if cell.wrong else 0.06 for cell in cells}
+    assert sorted(name for name, tuning in tried if tuning) == sorted(
+        ['default_wrong0_batch16', 'default_wrong40_batch16'] * 4), 'once for both presets'
+    assert [each['seed'] for each in results['hard_wrong40_batch16', 'sgd']] == [0, 1, 2]
+    with pytest.raises(ValueError, match='there are default, hard, longtail'):
+        run.Study(cells, [], tmp_path, tune_on='easy')
+    text = design.plan(cells, [design.ARMS['sgd']], 1, 3, 'default')
+    assert text.count('tuning default_wrong') == 2 and 'together 20 runs' in text
+
+
 def test_a_run_is_a_training_of_the_real_thing(few_clips):
     each = design.Run(CELL, design.ARMS['sgd+rank'], 0.02, 0)
     found = train.train(each, str(few_clips), steps=2)
     assert len(found['losses']) == 2 and 0 <= found['uar'] <= 1 and not found['diverged']
+    assert found['uar_tune'] is None, 'the test clips choose no rate'
+    tried = train.train(design.Run(CELL, design.ARMS['sgd+rank'], 0.02, 0, tuning=True), str(few_clips), steps=2)
+    assert 0 <= tried['uar_tune'] <= 1 and tried['uar'] is None and tried['losses'] == found['losses']
     wild = train.train(design.Run(CELL, design.ARMS['sgd'], 1e30, 0), str(few_clips), steps=4)
     assert wild['diverged'] and wild['uar'] == pytest.approx(1 / 7)
 
