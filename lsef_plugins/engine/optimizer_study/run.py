@@ -63,7 +63,8 @@ class Study:
     def prepare(self) -> None:
         """Clips and the backbone's start, before any child asks for them."""
         if self.work is train:
-            for preset in sorted({cell.preset for cell in self.cells} | ({self.tune_on} - {None})):
+            presets = {tuning_cell(cell, self.tune_on).preset for cell in self.cells}
+            for preset in sorted(presets | {cell.preset for cell in self.cells}):
                 for split in clips.SPLITS:
                     self.say(f'clips: {clips.prepare(self.out / "clips", preset, split)}')
             self.say(f'start: {start.prepare_start(self.out / "clips", MODEL["backbone"])}')
