@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Optional
 
 from lsef_plugins.evaluation.functional.pairs import paired_difference
 
@@ -21,6 +22,14 @@ Results = dict[tuple[str, str], list[dict[str, Any]]]
 def plain_of(arm: str) -> str:
     """The arm an arm is compared with."""
     return {'muon': 'adamw', 'muon-sgd': 'sgd'}.get(arm, arm.partition('+')[0])
+
+
+def muon_of(arm: str, arms: Iterable[str]) -> Optional[str]:
+    """The Muon among ``arms`` that an arm is compared with: beside the same optimizer, else the one there is."""
+    if arm.startswith('muon'):
+        return None
+    order = ['muon-sgd', 'muon'] if plain_of(arm) == 'sgd' else ['muon', 'muon-sgd']
+    return next((name for name in order if name in arms), None)
 
 
 def running_mean(values: list[float], width: int) -> list[float]:
@@ -90,7 +99,8 @@ def cell_table(results: Results, cell: str, arms: list[str], batch: int, rates: 
         rate = rates[cell, arm]
         edge = '*' if rate in (grids[arm][0], grids[arm][-1]) else ''
         against = difference(mine['uar'], found[plain]['uar']) if plain in found and plain != arm else ''
-        rival = difference(mine['uar'], found['muon']['uar']) if 'muon' in found and arm != 'muon' else ''
+        other = muon_of(arm, arms)
+        rival = difference(mine['uar'], found[other]['uar']) if other else ''
         lines.append(f'| {arm} | {rate:g}{edge} | {spread(mine["uar"])} | {against} | {rival} | '
                      f'{spread(mine["war"])} | {spread(mine["steps"], 0)} | {statistics.fmean(mine["variance"]):.3f} | '
                      f'{statistics.fmean(mine["early"]):.2f}, {statistics.fmean(mine["late"]):.2f} |')
@@ -110,9 +120,9 @@ def overall_table(results: Results, cells: list[str], arms: list[str]) -> str:
             apart = [mean[cell, arm] - mean[cell, plain] for cell in cells]
             text = difference([mean[cell, arm] for cell in cells], [mean[cell, plain] for cell in cells])
             counts = f'{sum(a > 0 for a in apart)}, {sum(a < 0 for a in apart)}'
-        rival = ''
-        if 'muon' in arms and arm != 'muon':
-            rival = difference([mean[cell, arm] for cell in cells], [mean[cell, 'muon'] for cell in cells])
+        other, rival = muon_of(arm, arms), ''
+        if other:
+            rival = difference([mean[cell, arm] for cell in cells], [mean[cell, other] for cell in cells])
         lines.append(f'| {arm} | {row:.1f} | {text} | {counts} | {rival} |')
     return '\n'.join(lines)
 
@@ -122,9 +132,11 @@ def report(study: Any, results: Results) -> str:
     arms, grids = [arm.name for arm in study.arms], {arm.name: arm.rates for arm in study.arms}
     cells = [cell.name for cell in study.cells]
     rates = '/'.join(map(str, sorted({len(arm.rates) for arm in study.arms})))
-    parts = [f'{rates} learning rates x {len(study.tuning_seeds)} tuning seeds for each arm, then {len(study.seeds)} '
-             'seeds of the best. UAR and WAR in per cent on the test clips, mean ± s.d. over seeds; differences paired '
-             'by seed (over all cells: paired by cell), mean ± standard error. * = at the edge of the grid.']
+    where = f', tried on the {study.tune_on} preset for all' if study.tune_on else ''
+    parts = [f'{rates} learning rates x {len(study.tuning_seeds)} tuning seeds for each arm{where}, then '
+             f'{len(study.seeds)} seeds of the best. UAR and WAR in per cent on the test clips, mean ± s.d. over '
+             'seeds; differences paired by seed (over all cells: paired by cell), mean ± standard error; Muon is the '
+             'one beside the same optimizer. * = at the edge of the grid.']
     parts += ['## All cells', overall_table(results, cells, arms)]
     for cell in study.cells:
         parts += [f'## {cell.preset}, {round(100 * cell.wrong)} % wrong labels, batch {cell.batch}',

@@ -141,6 +141,12 @@ def test_measures_of_planted_losses():
     assert report.plain_of('muon') == 'adamw' and report.plain_of('muon-sgd') == 'sgd'
 
 
+def test_an_arm_meets_the_muon_beside_its_own_optimizer():
+    arms = ['sgd', 'sgd+rank+shared', 'muon-sgd', 'adamw', 'muon']
+    assert [report.muon_of(arm, arms) for arm in arms] == ['muon-sgd', 'muon-sgd', None, 'muon', None]
+    assert report.muon_of('sgd', ['sgd', 'muon']) == 'muon' and report.muon_of('sgd', ['sgd']) is None
+
+
 def test_the_effective_rank_of_a_movement():
     still = torch.zeros(1, 4, 6)
     one = torch.zeros(1, 4, 6)
