@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import Optional
+from typing import BinaryIO, Optional
+
+from lsef_plugins.files.content import HEAD, head_fault, kind_fault, open_regular
+from lsef_plugins.files.mp4 import Index
 
 
 class UnreadableClipError(RuntimeError):
@@ -50,7 +53,7 @@ def _jpeg_ends(content: bytes) -> bool:
 def image_file_fault(path: str) -> Optional[str]:
     """The same for a file; reads its two ends, and all of it only where these leave doubt."""
     try:
-        with open(path, 'rb') as file:
+        with open_regular(path) as file:
             head = file.read(12)
             if head[:2] == b'\xff\xd8' and len(head) == 12:
                 file.seek(-2, os.SEEK_END)
@@ -63,36 +66,49 @@ def image_file_fault(path: str) -> Optional[str]:
 
 
 def container_fault(path: str) -> Optional[str]:
-    """What is wrong with a video file, as far as its outer structure tells.
+    """What is wrong with a video file, as far as its first bytes and its outer structure tell.
 
     Args:
-        path: A local file. Containers other than MP4/MOV are only checked not to be empty.
+        path: A local file. Containers other than MP4/MOV are only checked not to be empty, text, or another thing that
+            is no video (:mod:`lsef_plugins.files.content`).
 
     Returns:
         A phrase such as 'is empty', or None.
     """
-    size = os.path.getsize(path)
-    if size == 0:
-        return 'is empty'
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            return 'is empty'
+        head = file.read(HEAD)
+        if head[4:8] not in MP4_FIRST_BOXES:
+            return head_fault(head) or ('is cut off' if size < 8 else None)
+        return _boxes_fault(file, size)
+
+
+def _boxes_fault(file: BinaryIO, size: int) -> Optional[str]:
+    """The same of a file whose first box is one of MP4/MOV."""
     seen: set[bytes] = set()
-    with open(path, 'rb') as file:
-        start = 0
-        while start + 8 <= size:
-            file.seek(start)
-            head = file.read(16)
-            length, kind = struct.unpack('>I4s', head[:8])
-            if start == 0 and kind not in MP4_FIRST_BOXES:
-                return None  # not MP4/MOV
-            if length == 1 and len(head) == 16:
-                length, = struct.unpack('>Q', head[8:])
-            elif length == 0:  # the last box reaches to the end of the file
-                length = size - start
-            if length < 8 or (kind not in MP4_DATA_BOXES and {b'moov', b'mdat'} <= seen):
-                break  # what follows the video is not ours to judge
-            if start + length > size:
-                return f'is cut off ({size} bytes, its own structure asks for at least {start + length})'
-            seen.add(kind)
-            start += length
+    index = Index(file, size)
+    start = 0
+    while start + 8 <= size:
+        file.seek(start)
+        head = file.read(16)
+        length, kind = struct.unpack('>I4s', head[:8])
+        inside = start + 8
+        if length == 1 and len(head) == 16:
+            length, = struct.unpack('>Q', head[8:])
+            inside = start + 16
+        elif length == 0:  # the last box reaches to the end of the file
+            length = size - start
+        if length < 8 or (kind not in MP4_DATA_BOXES and {b'moov', b'mdat'} <= seen):
+            break  # what follows the video is not ours to judge
+        if start + length > size:
+            return f'is cut off ({size} bytes, its own structure asks for at least {start + length})'
+        fault = index.count() or index.fault(kind, inside, start + length)
+        if fault:
+            return fault
+        seen.add(kind)
+        start += length
     if b'moov' not in seen:
         return 'is cut off (it has no index, the moov box)'
     if not seen & {b'mdat', b'moof'}:
@@ -117,9 +133,9 @@ def video_fault(filename: str) -> Optional[str]:
     path = local_path(filename)
     if path is None:
         return None
-    if not os.path.isfile(path):
-        return 'does not exist'
     try:
-        return container_fault(path)
+        return kind_fault(path) or container_fault(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return 'does not exist'
     except OSError as error:
         return f'cannot be opened ({error.strerror})'
