@@ -3,7 +3,7 @@
 torch before 2.4 cannot be told that a checkpoint of MMEngine holds its log history; 2.4 and 2.5 can, by a list that
 works otherwise than that of 2.6. ``torch.load(..., pickle_module=MODULE)`` works on all of them. What a file may do:
 
-- name what torch's own list of weights holds, and what :func:`checkpoint_allow_list.allow_list` holds; nothing is imported
+- name what torch's own list of weights and :func:`checkpoint_allow_list.allow_list` hold; nothing is imported
 - call the functions of these lists (not what such a call returns), with plain arrays of numbers as the only arrays
 - fill in tensors, dictionaries, arrays and log histories that it has made; no class and no function
 """

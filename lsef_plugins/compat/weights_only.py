@@ -1,13 +1,13 @@
 """Fault: MMEngine leaves it to torch whether a checkpoint may run code, and torch lets it in three cases.
 
-MMEngine (up to 0.10.7) calls ``torch.load`` without ``weights_only``: before torch 2.6 that unpickles anything, and so it
-does later where TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set. From ``http(s)://`` it loads through ``torch.hub``, which
-unpickles anything on every torch. And ``Runner.resume`` carries out the text it finds as ``meta['config']`` as a Python
-file, which old checkpoints have for a note of the GPU's number.
+MMEngine (up to 0.10.7) calls ``torch.load`` without ``weights_only``: before torch 2.6 that unpickles anything, and so
+it does later where torch's variable that forces it is set. From ``http(s)://`` it loads through ``torch.hub``, which
+unpickles anything on every torch. And ``Runner.resume`` carries out the text it finds as ``meta['config']`` as a
+Python file, which old checkpoints have for a note of the GPU's number.
 
 Mend: each of MMEngine's loaders goes through :func:`load`, with ``weights_only=True`` said aloud from torch 2.6 on, and
-with :mod:`strict_unpickler` before it (there torch's own list cannot be given MMEngine's log history). It also refuses an
-archive that unpacks to many times its size, and leaves ``meta['config']`` out.
+with :mod:`strict_unpickler` before it (there torch's own list cannot be given MMEngine's log history). It also refuses
+an archive that unpacks to many times its size, and leaves ``meta['config']`` out.
 
 Delete when: mmengine passes ``weights_only=True`` in each loader and torch 2.6 is the oldest it supports.
 """
@@ -19,7 +19,7 @@ import zipfile
 from typing import Any
 from urllib.parse import urlparse
 
-#: An archive may unpack to so many times its size, and so many bytes anyhow; what torch.save writes unpacks to its size.
+#: An archive may unpack to so many times its size, and so many bytes anyhow; torch.save does not compress.
 LARGER, ANYHOW = 20, 64 << 20
 
 
@@ -62,7 +62,8 @@ def load(file: Any, map_location: Any = None) -> Any:
     else:
         from . import strict_unpickler
         _refuse_other_formats(file)
-        content = torch.load(file, map_location=map_location, pickle_module=strict_unpickler.MODULE, weights_only=False)
+        content = torch.load(file, map_location=map_location, weights_only=False,
+                             pickle_module=strict_unpickler.MODULE)
     return _without_program(content)
 
 
@@ -108,9 +109,9 @@ def _without_program(content: Any) -> Any:
     return content
 
 
-def load_url(url: str, model_dir: Any = None, map_location: Any = None, progress: bool = True, check_hash: bool = False,
-             file_name: Any = None) -> Any:
-    """Downloads a checkpoint, unless it is in the cache, and loads weights only; arguments as of torch.hub's function."""
+def load_url(url: str, model_dir: Any = None, map_location: Any = None, progress: bool = True,
+             check_hash: bool = False, file_name: Any = None) -> Any:
+    """Downloads a checkpoint, unless it is in the cache, and loads weights only; arguments are torch.hub's."""
     import torch
 
     from .checkpoint_errors import naming_the_file

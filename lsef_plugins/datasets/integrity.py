@@ -1,6 +1,6 @@
 """Whether a file is whole, judged by its own structure: a few reads of a few bytes, no decoding.
 
-Videos (MP4/MOV): the boxes of the container. Pictures: JPEG, PNG, WebP and BMP all say where they end. OpenCV is no
+Videos: :mod:`lsef_plugins.files.video`. Pictures: JPEG, PNG, WebP and BMP all say where they end. OpenCV is no
 judge of that: up to 4.x it fills the lower part of a truncated JPEG with grey and prints a line on stderr. Functions
 return a phrase such as 'is empty', or None.
 """
@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import BinaryIO, Optional
+from typing import Optional
 
-from lsef_plugins.files.content import HEAD, head_fault, kind_fault, open_regular
-from lsef_plugins.files.mp4 import Index
+from lsef_plugins.files.content import kind_fault, open_regular
+from lsef_plugins.files.video import container_fault
+
+__all__ = ['IMAGE_SUFFIXES', 'UnreadableClipError', 'container_fault', 'image_fault', 'image_file_fault', 'local_path',
+           'video_fault']
 
 
 class UnreadableClipError(RuntimeError):
     """A clip cannot be read; the message names the file and the way out."""
 
 
-MP4_FIRST_BOXES = (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'styp', b'sidx')
-MP4_DATA_BOXES = (b'moov', b'mdat', b'moof')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 
 
@@ -63,57 +64,6 @@ def image_file_fault(path: str) -> Optional[str]:
             return image_fault(file.read())
     except OSError as error:
         return f'cannot be opened ({error.strerror})'
-
-
-def container_fault(path: str) -> Optional[str]:
-    """What is wrong with a video file, as far as its first bytes and its outer structure tell.
-
-    Args:
-        path: A local file. Containers other than MP4/MOV are only checked not to be empty, text, or another thing that
-            is no video (:mod:`lsef_plugins.files.content`).
-
-    Returns:
-        A phrase such as 'is empty', or None.
-    """
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size == 0:
-            return 'is empty'
-        head = file.read(HEAD)
-        if head[4:8] not in MP4_FIRST_BOXES:
-            return head_fault(head) or ('is cut off' if size < 8 else None)
-        return _boxes_fault(file, size)
-
-
-def _boxes_fault(file: BinaryIO, size: int) -> Optional[str]:
-    """The same of a file whose first box is one of MP4/MOV."""
-    seen: set[bytes] = set()
-    index = Index(file, size)
-    start = 0
-    while start + 8 <= size:
-        file.seek(start)
-        head = file.read(16)
-        length, kind = struct.unpack('>I4s', head[:8])
-        inside = start + 8
-        if length == 1 and len(head) == 16:
-            length, = struct.unpack('>Q', head[8:])
-            inside = start + 16
-        elif length == 0:  # the last box reaches to the end of the file
-            length = size - start
-        if length < 8 or (kind not in MP4_DATA_BOXES and {b'moov', b'mdat'} <= seen):
-            break  # what follows the video is not ours to judge
-        if start + length > size:
-            return f'is cut off ({size} bytes, its own structure asks for at least {start + length})'
-        fault = index.count() or index.fault(kind, inside, start + length)
-        if fault:
-            return fault
-        seen.add(kind)
-        start += length
-    if b'moov' not in seen:
-        return 'is cut off (it has no index, the moov box)'
-    if not seen & {b'mdat', b'moof'}:
-        return 'is cut off (it has an index and no pictures, no mdat box)'
-    return None
 
 
 def local_path(filename: str) -> Optional[str]:

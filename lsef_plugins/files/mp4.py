@@ -1,8 +1,8 @@
 """Whether the index of an MP4 or MOV film can be true: frames its bytes can hold, and pictures that fit in memory.
 
-A decoder believes the index. A film of a kilobyte whose ``stsz`` names 178 million frames of one size makes FFmpeg write
-a table of four gigabytes, and a sample entry of 65535 x 65535 asks for 13 gigabytes a frame. Boxes are read as in ISO/IEC
-14496-12, a few bytes each, down to ``stsd``, ``stsz`` and ``trun``.
+A decoder believes the index: the entries of ``stsz`` and ``trun`` become a table in memory, 24 bytes a frame in FFmpeg,
+and a sample entry of 65535 x 65535 pixels asks for 13 gigabytes a frame. Boxes are read as in ISO/IEC 14496-12, a few
+bytes each, down to ``stsd``, ``stsz`` and ``trun``.
 """
 from __future__ import annotations
 

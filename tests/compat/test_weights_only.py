@@ -115,7 +115,8 @@ HOSTILE = {
     'getattr of an array': lambda path, canary: torch.save({'m': Call(getattr, np.ndarray, 'tofile')}, path),
     'getattr of a constructor': lambda path, canary: torch.save({'m': Call(getattr, HistoryBuffer, '__init__')}, path),
     'a call of what getattr gives': lambda path, canary: archive(
-        path, b'\x80\x02cbuiltins\ngetattr\ncmmengine.logging.history_buffer\nHistoryBuffer\nX\x04\x00\x00\x00mean\x86R)R.'),
+        path, b'\x80\x02cbuiltins\ngetattr\ncmmengine.logging.history_buffer\nHistoryBuffer\nX\x04\x00\x00\x00mean'
+              b'\x86R)R.'),
     'a partial of os.system': lambda path, canary: torch.save(
         {'m': Call(functools.partial, os.system, f'touch {canary}')}, path),
     'a module by name': lambda path, canary: torch.save({'m': Call(__import__, 'antigravity')}, path),
