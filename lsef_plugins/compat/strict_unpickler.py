@@ -1,11 +1,14 @@
-"""Reads a checkpoint's pickle as weights and plain values, on a torch whose own such reader takes no list of ours.
+"""Fault: torch before 2.4 cannot be told that weights come with MMEngine's log history; 2.4 and 2.5 have another list
+than 2.6, which these repairs were written against.
 
-torch before 2.4 cannot be told that a checkpoint of MMEngine holds its log history; 2.4 and 2.5 can, by a list that
-works otherwise than that of 2.6. ``torch.load(..., pickle_module=MODULE)`` works on all of them. What a file may do:
+Mend: a reader of pickles for ``torch.load(..., pickle_module=MODULE)``, the other half of :mod:`weights_only`, which
+uses it before torch 2.6. What a file may do:
 
 - name what torch's own list of weights and :func:`checkpoint_allow_list.allow_list` hold; nothing is imported
 - call the functions of these lists (not what such a call returns), with plain arrays of numbers as the only arrays
 - fill in tensors, dictionaries, arrays and log histories that it has made; no class and no function
+
+Delete when: torch 2.6 is the oldest supported.
 """
 import _compat_pickle
 import io
@@ -29,9 +32,12 @@ def known_globals() -> dict:
     return {**torchs._get_allowed_globals(), **ours}
 
 
-class Unpickler(pickle._Unpickler):     # type: ignore[name-defined,misc]
+_Base: Any = pickle._Unpickler      # type: ignore[attr-defined]
+
+
+class Unpickler(_Base):
     """See the module. torch derives from it, and keeps the names of storages to itself."""
-    dispatch = dict(pickle._Unpickler.dispatch)     # type: ignore[attr-defined]
+    dispatch: dict = dict(_Base.dispatch)
 
     def __init__(self, file: Any, **options: Any) -> None:
         super().__init__(file, **options)

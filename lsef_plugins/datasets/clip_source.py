@@ -97,7 +97,8 @@ class ClipSourceDataset(ClipListDataset):
             raise (FileNotFoundError if missing else UnreadableClipError)(
                 f'{len(faults)} of {len(set(full))} clips of {where} cannot be used ({missing} missing, '
                 f'{len(faults) - missing} empty, cut off or no video):{shown}{more}\n'
-                f'Check data_root={self.data_root!r} and data_prefix={dict(self.data_prefix)!r}; tools/data/check_dataset.py examines the whole data set.')
+                f'Check data_root={self.data_root!r} and data_prefix={dict(self.data_prefix)!r}; '
+                'tools/data/check_dataset.py examines the whole data set.')
         return full
 
     def look_at(self, data: dict) -> dict:

@@ -13,9 +13,6 @@ from typing import Optional
 from lsef_plugins.files.content import kind_fault, open_regular
 from lsef_plugins.files.video import container_fault
 
-__all__ = ['IMAGE_SUFFIXES', 'UnreadableClipError', 'container_fault', 'image_fault', 'image_file_fault', 'local_path',
-           'video_fault']
-
 
 class UnreadableClipError(RuntimeError):
     """A clip cannot be read; the message names the file and the way out."""

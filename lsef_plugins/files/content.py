@@ -3,7 +3,8 @@
 FFmpeg, inside OpenCV and decord, goes by content and not by the name. A text called ``clip.mp4`` that is a playlist is
 carried out: decord 0.6 opened the other files of an HLS list, fetched its ``http://`` addresses when it was given
 bytes (as MMAction2's DecordInit does), and listened for ten seconds on the port of an SDP file; OpenCV 5.1 opened the
-files of an ``ffconcat`` list. So text is refused whatever it says, and what FFmpeg's text formats look for is refused in any file.
+files of an ``ffconcat`` list. So text is refused whatever it says, and what FFmpeg's text formats look for is refused
+in any file.
 Functions return a phrase such as 'is text and no video', or None.
 """
 from __future__ import annotations

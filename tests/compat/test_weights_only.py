@@ -46,14 +46,6 @@ class Call:
         return self.call
 
 
-class Filled(Call):
-    """Pickles as a call of ``function`` whose result is filled in with ``state``."""
-
-    def __init__(self, function, *arguments, state):
-        super().__init__(function, *arguments)
-        self.call = function, arguments, state
-
-
 class Stored:
     """A storage with a size of its own choosing: written as the reference it is in a checkpoint."""
 
@@ -114,9 +106,8 @@ HOSTILE = {
                                                              + f'touch {canary}'.encode() + b'\x85R.'),
     'getattr of an array': lambda path, canary: torch.save({'m': Call(getattr, np.ndarray, 'tofile')}, path),
     'getattr of a constructor': lambda path, canary: torch.save({'m': Call(getattr, HistoryBuffer, '__init__')}, path),
-    'a call of what getattr gives': lambda path, canary: archive(
-        path, b'\x80\x02cbuiltins\ngetattr\ncmmengine.logging.history_buffer\nHistoryBuffer\nX\x04\x00\x00\x00mean'
-              b'\x86R)R.'),
+    'a call of what getattr gives': lambda path, canary: torch.save(
+        {'m': Call(HistoryBuffer.mean, HistoryBuffer([1.0], [1]))}, path),
     'a partial of os.system': lambda path, canary: torch.save(
         {'m': Call(functools.partial, os.system, f'touch {canary}')}, path),
     'a module by name': lambda path, canary: torch.save({'m': Call(__import__, 'antigravity')}, path),
@@ -128,8 +119,10 @@ HOSTILE = {
     'array of a terabyte': lambda path, canary: torch.save(
         {'m': Call(multiarray._reconstruct, np.ndarray, (10**12, ), b'd')}, path),
     'a class filled in': lambda path, canary: archive(
-        path, b'\x80\x02cmmengine.logging.history_buffer\nHistoryBuffer\n}X\x04\x00\x00\x00mean'
-              b'cbuiltins\ngetattr\nsb.'),
+        path, b'\x80\x02}X\x01\x00\x00\x00mcmmengine.logging.history_buffer\nHistoryBuffer\nN}X\x04\x00\x00\x00mean'
+              b'cbuiltins\ngetattr\ns\x86bs.'),
+    'an object of a class of torch': lambda path, canary: archive(
+        path, b'\x80\x02}X\x01\x00\x00\x00mctorch\nSize\n)\x81s.'),
     'storage larger than its record': lambda path, canary: archive(path, pickled(tensor_of(10**6, 10**6)), bytes(16)),
     'storage of 400 GB': lambda path, canary: archive(path, pickled(tensor_of(10**11, 10**11)), bytes(16)),
     'storage of negative size': lambda path, canary: archive(path, pickled(tensor_of(-4, 4)), bytes(16)),
