@@ -2,8 +2,9 @@
 
 Everything is checked in the main process while the list is read, before a worker starts: the list itself
 (each message names file and line), labels against the classes, and each video. A video is judged by the box
-structure of its container and by its first bytes, which costs a few short reads (36 microseconds for a short film) and
-no decoding: a copy that stopped half-way ends in the middle of a box. That matters, because decoders are no judge of it: of 50 reads of an H.264 film
+structure of its container and by its first bytes, which costs a few short reads and no decoding: a copy that
+stopped half-way ends in the middle of a box, and a text called .mp4 may be a playlist, which decoders carry out
+(:mod:`lsef_plugins.files.content`). That matters, because decoders are no judge of it: of 50 reads of an H.264 film
 with its index in front, cut at 25 places, decord 0.6 refused 43 and took the process down with a segmentation
 fault in 7 (a DataLoader then only says that a worker was killed); from an MPEG-4 film without its last half
 percent it made up the missing frame in silence.
