@@ -231,7 +231,8 @@ def measure_features(folder: str, count: int) -> List[dict]:
     from lsef_plugins.engine.studies.start import prepare_start
     Path(folder).mkdir(parents=True, exist_ok=True)
     with DefaultScope.overwrite_default_scope('mmaction'):
-        weights = torch.load(prepare_start(folder, MODEL['backbone']), map_location='cpu')['state_dict']
+        start = prepare_start(folder, MODEL['backbone'])
+        weights = torch.load(start, map_location='cpu', weights_only=True)['state_dict']
         backbone = MODELS.build({**MODEL['backbone'], 'out_indices': (2, 3)})
     backbone.load_state_dict({key[len('backbone.'):]: value for key, value in weights.items()})
     backbone.eval()

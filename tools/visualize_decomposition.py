@@ -13,6 +13,7 @@ With --report, and for folders, a clip of any length is read whole, in overlappi
 report, pictures, CSV and JSON are written.
 """
 import argparse
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -211,7 +212,7 @@ def missing_package() -> Optional[str]:
     """What has to be installed before anything can be drawn, or None."""
     for module, package in (('cv2', 'opencv-python'), ('matplotlib', 'matplotlib'), ('torch', 'torch')):
         try:
-            __import__(module)
+            importlib.import_module(module)
         except ImportError as error:
             return (f'{module} cannot be imported ({error}). pip install {package}'
                     + (', or opencv-python-headless on a machine without a screen.' if module == 'cv2' else '.'))

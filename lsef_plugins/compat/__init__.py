@@ -11,7 +11,9 @@ REPAIRS = (
     'missing_drn',  # before anything imports mmaction.models
     'config_inheritance',
     'checkpoint_allow_list',
+    'weights_only',
     'checkpoint_errors',
+    'safe_yaml',
     'whole_checkpoints',
     'cpu_distributed',
     'cpu_amp',

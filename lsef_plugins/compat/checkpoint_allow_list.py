@@ -45,13 +45,29 @@ def allow_list() -> list:
     }, {one_cycle: OneCycleParamScheduler}), 'builtins', 'getattr')
     allowed = [HistoryBuffer, one_cycle, restricted_getattr, np.ndarray, np.dtype]
     for module in ARRAY_MODULES:
-        allowed += [_named(multiarray._reconstruct, module, '_reconstruct'),
+        allowed += [_named(_empty_array(multiarray), module, '_reconstruct'),
                     _named(multiarray.scalar, module, 'scalar')]
+    return allowed + dtype_classes()
+
+
+def dtype_classes() -> list:
+    """The classes of numpy's plain types."""
+    import numpy as np
     dtypes = getattr(np, 'dtypes', None)  # numpy >= 1.25; older ones have only the classes of instances
-    for name in DTYPES:
-        found = getattr(dtypes, f'{name}DType', None)
-        allowed.append(found if found is not None else type(np.dtype(name.lower())))
-    return allowed
+    found = ((getattr(dtypes, f'{name}DType', None), name) for name in DTYPES)
+    return [cls if cls is not None else type(np.dtype(name.lower())) for cls, name in found]
+
+
+def _empty_array(multiarray):
+    """How numpy begins to read an array: with an empty one, which gets its size together with its bytes."""
+
+    def reconstruct(kind, shape, code):
+        if tuple(shape) != (0, ):
+            raise ValueError(f'a checkpoint may name arrays with their content, not one of shape {shape}; do not trust '
+                             'it.')
+        return multiarray._reconstruct(kind, shape, code)
+
+    return reconstruct
 
 
 def _multiarray():

@@ -2,8 +2,9 @@
 
 Everything is checked in the main process while the list is read, before a worker starts: the list itself
 (each message names file and line), labels against the classes, and each video. A video is judged by the box
-structure of its container, which costs a few reads of 16 bytes and no decoding: a copy that stopped half-way
-ends in the middle of a box. That matters, because decoders are no judge of it: of 50 reads of an H.264 film
+structure of its container and by its first bytes, which costs a few short reads and no decoding: a copy that
+stopped half-way ends in the middle of a box, and a text called .mp4 may be a playlist, which decoders carry out
+(:mod:`lsef_plugins.files.content`). That matters, because decoders are no judge of it: of 50 reads of an H.264 film
 with its index in front, cut at 25 places, decord 0.6 refused 43 and took the process down with a segmentation
 fault in 7 (a DataLoader then only says that a worker was killed); from an MPEG-4 film without its last half
 percent it made up the missing frame in silence.
@@ -20,7 +21,9 @@ from mmengine.fileio import list_from_file
 
 from lsef_plugins.registry import DATASETS
 
-from .integrity import UnreadableClipError, container_fault, local_path, video_fault
+from .annotations.paths import has_control, leads_out
+from .annotations.text import LONGEST
+from .integrity import UnreadableClipError, local_path, video_fault
 
 SHOWN = 5
 
@@ -43,16 +46,19 @@ class ClipListDataset(VideoDataset):
         check_files: 'error' looks at every local video when the list is read and refuses the list when one is
             missing, empty or cut off. 'off' leaves that to the worker that meets the file, for lists that are
             large and stored where opening a file is slow.
+        allow_outside_root: Take paths that lead out of the data folder: absolute ones, and those with ``..``. They are
+            judged as they are written; a link inside the folder is the user's own, wherever it leads. The folder is
+            ``data_root`` or the one ``data_prefix`` names; where neither is given, paths may lead anywhere.
         kwargs: Those of VideoDataset: data_root, data_prefix, delimiter, test_mode, multi_class, ...
     """
 
     def __init__(self, ann_file: str, pipeline: list[Any], classes: Any = None,
                  num_classes: Optional[int] = None, check_files: str = 'error',
-                 metainfo: Optional[dict] = None, **kwargs: Any) -> None:
+                 metainfo: Optional[dict] = None, allow_outside_root: bool = False, **kwargs: Any) -> None:
         if check_files not in ('error', 'off'):
             raise ValueError(f'check_files={check_files!r} must be \'error\' (refuse a list with missing '
                              'or cut off videos) or \'off\'.')
-        self.check_files = check_files
+        self.check_files, self.allow_outside_root = check_files, allow_outside_root
         metainfo = dict(metainfo or {})
         if classes is not None:
             metainfo['classes'] = classes if isinstance(classes, str) else list(classes)
@@ -68,7 +74,7 @@ class ClipListDataset(VideoDataset):
         Raises:
             FileNotFoundError: the annotation file is not there, or videos it lists are not.
             ValueError: the file is empty or not text, or a line or a label is wrong.
-            UnreadableClipError: videos are there but empty or cut off.
+            UnreadableClipError: videos are there but empty, cut off or no videos.
         """
         data_list: list[dict] = []
         entries = self.read_lines()
@@ -76,6 +82,7 @@ class ClipListDataset(VideoDataset):
                       and all(len(text.split(self.separator, 1)) == 1 for _, text in entries))
         for number, text in entries:
             filename, label = (text, -1) if unlabelled else self.parse_line(number, text)
+            self.check_path(number, filename)
             if self.data_prefix.get('video') is not None:
                 filename = os.path.join(self.data_prefix['video'], filename)
             data_list.append({'filename': filename, 'label': label})
@@ -108,7 +115,22 @@ class ClipListDataset(VideoDataset):
             raise ValueError(f'The annotation file {self.ann_file!r} is empty: {len(lines)} lines and no '
                              'clip. Expected one line "path label" per clip; was the step that writes the '
                              'list interrupted?')
+        long = next((number for number, text in entries if len(text) > LONGEST), None)
+        if long:
+            raise ValueError(f'The annotation file {self.ann_file!r} has a line {long} of more than {LONGEST} '
+                             'characters, which names no clip. Is this the list, and are its line ends whole?')
         return entries
+
+    def check_path(self, number: int, path: str) -> None:
+        """ValueError for a path that leads out of the data folder, or that holds control characters."""
+        if has_control(path):
+            raise ValueError(f'{self.ann_file}:{number}: the path {path!r} holds a control character. Is this line of '
+                             'the list damaged?')
+        folder = self.data_prefix.get('video') or ''
+        roots = [root for root in (self.data_root, folder) if root]
+        if not self.allow_outside_root and roots and all(leads_out(path, folder, root) for root in roots):
+            raise ValueError(f'{self.ann_file}:{number}: {path!r} leads out of the data folder {roots[0]!r}. Correct '
+                             'the list, or set allow_outside_root=True if you trust it.')
 
     def parse_line(self, number: int, text: str) -> tuple[str, Any]:
         """Path and label (a list of labels with ``multi_class``) of one line."""
@@ -154,7 +176,7 @@ class ClipListDataset(VideoDataset):
         kind = FileNotFoundError if missing else UnreadableClipError
         raise kind(
             f'{len(faults)} of {len(set(filenames))} videos of {self.ann_file} cannot be used '
-            f'({len(missing)} missing, {len(faults) - len(missing)} empty or cut off):{shown}{more}\n'
+            f'({len(missing)} missing, {len(faults) - len(missing)} empty, cut off or no video):{shown}{more}\n'
             f'Check data_root={self.data_root!r} and data_prefix={dict(self.data_prefix)!r}, create or '
             'copy these files again, or remove their lines from the list.')
 
@@ -176,7 +198,7 @@ class ClipListDataset(VideoDataset):
     def look_at(self, data: dict) -> dict:
         """Judges the clip before the decoder sees it: see the module's first paragraph."""
         path = local_path(data['filename'])
-        fault = container_fault(path) if path and os.path.isfile(path) else None
+        fault = video_fault(path) if path and os.path.exists(path) else None
         if fault:
             raise UnreadableClipError(self.unreadable(data['filename'], fault))
         return data

@@ -96,8 +96,9 @@ class ClipSourceDataset(ClipListDataset):
             more = f'\n  ... and {len(faults) - SHOWN} more' if len(faults) > SHOWN else ''
             raise (FileNotFoundError if missing else UnreadableClipError)(
                 f'{len(faults)} of {len(set(full))} clips of {where} cannot be used ({missing} missing, '
-                f'{len(faults) - missing} empty or cut off):{shown}{more}\nCheck data_root={self.data_root!r} and '
-                f'data_prefix={dict(self.data_prefix)!r}; tools/data/check_dataset.py examines the whole data set.')
+                f'{len(faults) - missing} empty, cut off or no video):{shown}{more}\n'
+                f'Check data_root={self.data_root!r} and data_prefix={dict(self.data_prefix)!r}; '
+                'tools/data/check_dataset.py examines the whole data set.')
         return full
 
     def look_at(self, data: dict) -> dict:

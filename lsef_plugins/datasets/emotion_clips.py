@@ -58,13 +58,14 @@ class EmotionClipDataset(ClipSourceDataset):
         self.split, self.protocol, self.val_ratio, self.val_seed = split, protocol, val_ratio, val_seed
         self.reading = dict(label_base=label_base, class_order=class_order, label_index=label_index,
                             check_counts=check_counts)
-        self.strip_prefix, self.allow_outside_root = strip_prefix, allow_outside_root
+        self.strip_prefix = strip_prefix
         kwargs.setdefault('classes', CLASSES)
         if tuple(kwargs['classes']) != CLASSES:
             raise ValueError(f'classes={kwargs["classes"]!r}: labels of this data set always come in the order '
                              f'{", ".join(CLASSES)}; how the list numbers them is said by class_order.')
         super().__init__(pipeline, ann_file, data_prefix=data_prefix or dict(self.PREFIX),
-                         test_mode=split != 'train' if test_mode is None else test_mode, **kwargs)
+                         test_mode=split != 'train' if test_mode is None else test_mode,
+                         allow_outside_root=allow_outside_root, **kwargs)
 
     def official_list(self, split: str) -> str:
         """The official list of 'train' or 'test'."""

@@ -19,13 +19,13 @@ def is_frame(name: str) -> bool:
 
 
 def list_frames(folder: str) -> list[str]:
-    """Names of the pictures in a folder, in natural order.
+    """Names of the pictures in a folder, in natural order; pipes and folders of such names are none.
 
     Raises:
         OSError: the folder is not there or cannot be read.
     """
     with os.scandir(folder) as entries:
-        return sorted((entry.name for entry in entries if is_frame(entry.name)), key=natural_key)
+        return sorted((entry.name for entry in entries if is_frame(entry.name) and entry.is_file()), key=natural_key)
 
 
 class ClipFolders:

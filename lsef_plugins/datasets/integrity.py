@@ -1,6 +1,6 @@
 """Whether a file is whole, judged by its own structure: a few reads of a few bytes, no decoding.
 
-Videos (MP4/MOV): the boxes of the container. Pictures: JPEG, PNG, WebP and BMP all say where they end. OpenCV is no
+Videos: :mod:`lsef_plugins.files.video`. Pictures: JPEG, PNG, WebP and BMP all say where they end. OpenCV is no
 judge of that: up to 4.x it fills the lower part of a truncated JPEG with grey and prints a line on stderr. Functions
 return a phrase such as 'is empty', or None.
 """
@@ -10,13 +10,14 @@ import os
 import struct
 from typing import Optional
 
+from lsef_plugins.files.content import kind_fault, open_regular
+from lsef_plugins.files.video import container_fault
+
 
 class UnreadableClipError(RuntimeError):
     """A clip cannot be read; the message names the file and the way out."""
 
 
-MP4_FIRST_BOXES = (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'styp', b'sidx')
-MP4_DATA_BOXES = (b'moov', b'mdat', b'moof')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 
 
@@ -50,7 +51,7 @@ def _jpeg_ends(content: bytes) -> bool:
 def image_file_fault(path: str) -> Optional[str]:
     """The same for a file; reads its two ends, and all of it only where these leave doubt."""
     try:
-        with open(path, 'rb') as file:
+        with open_regular(path) as file:
             head = file.read(12)
             if head[:2] == b'\xff\xd8' and len(head) == 12:
                 file.seek(-2, os.SEEK_END)
@@ -60,44 +61,6 @@ def image_file_fault(path: str) -> Optional[str]:
             return image_fault(file.read())
     except OSError as error:
         return f'cannot be opened ({error.strerror})'
-
-
-def container_fault(path: str) -> Optional[str]:
-    """What is wrong with a video file, as far as its outer structure tells.
-
-    Args:
-        path: A local file. Containers other than MP4/MOV are only checked not to be empty.
-
-    Returns:
-        A phrase such as 'is empty', or None.
-    """
-    size = os.path.getsize(path)
-    if size == 0:
-        return 'is empty'
-    seen: set[bytes] = set()
-    with open(path, 'rb') as file:
-        start = 0
-        while start + 8 <= size:
-            file.seek(start)
-            head = file.read(16)
-            length, kind = struct.unpack('>I4s', head[:8])
-            if start == 0 and kind not in MP4_FIRST_BOXES:
-                return None  # not MP4/MOV
-            if length == 1 and len(head) == 16:
-                length, = struct.unpack('>Q', head[8:])
-            elif length == 0:  # the last box reaches to the end of the file
-                length = size - start
-            if length < 8 or (kind not in MP4_DATA_BOXES and {b'moov', b'mdat'} <= seen):
-                break  # what follows the video is not ours to judge
-            if start + length > size:
-                return f'is cut off ({size} bytes, its own structure asks for at least {start + length})'
-            seen.add(kind)
-            start += length
-    if b'moov' not in seen:
-        return 'is cut off (it has no index, the moov box)'
-    if not seen & {b'mdat', b'moof'}:
-        return 'is cut off (it has an index and no pictures, no mdat box)'
-    return None
 
 
 def local_path(filename: str) -> Optional[str]:
@@ -117,9 +80,9 @@ def video_fault(filename: str) -> Optional[str]:
     path = local_path(filename)
     if path is None:
         return None
-    if not os.path.isfile(path):
-        return 'does not exist'
     try:
-        return container_fault(path)
+        return kind_fault(path) or container_fault(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return 'does not exist'
     except OSError as error:
         return f'cannot be opened ({error.strerror})'

@@ -7,6 +7,10 @@ from typing import Any, Callable, List, Optional, Tuple, Union
 import cv2
 import numpy as np
 
+from lsef_plugins.files.content import kind_fault
+from lsef_plugins.files.mp4 import MOST_PIXELS
+from lsef_plugins.files.video import untrue_fault
+
 MIN_FRAMES = 4
 #: Length in frames, frames per second, and what reads frames by their indices and shrinks each as it comes.
 Opened = Tuple[int, float, Callable[[np.ndarray, Callable], List[np.ndarray]]]
@@ -94,6 +98,11 @@ def check_reader(reader: Optional[str]) -> None:
 def by_reader(path: Path, reader: Optional[str], by_decord: Callable[[Path], Any],
               by_opencv: Callable[[Path], Any]) -> Any:
     """What the reader asked for opens; without a wish decord's where it is there and can, else OpenCV's."""
+    fault = kind_fault(str(path)) or untrue_fault(str(path))
+    if fault:
+        raise ValueError(f'{path} {fault}. Give a video file.')
+    if ':' in str(path):
+        path = path.absolute()      # FFmpeg takes 'concat:a', a file in the current folder, for an order
     if reader == 'decord' or (reader is None and importlib.util.find_spec('decord')):
         try:
             return by_decord(path)
@@ -115,6 +124,16 @@ def check_name(path: Path) -> None:
     except UnicodeEncodeError as error:
         raise ValueError(f'{plain_name(str(path))}: a file name that is no UTF-8 (shown as ?) cannot be handed to a '
                          'decoder. Rename it.') from error
+
+
+def check_claims(path: Path, length: int, fps: float, width: float = 1, height: float = 1) -> None:
+    """ValueError where what a decoder says of a file is nothing, or more than its bytes can hold."""
+    if length < 1 or not fps > 0:
+        raise unreadable(path)
+    if length > path.stat().st_size or width * height > MOST_PIXELS:
+        raise ValueError(f'{path} ({path.stat().st_size} bytes) claims {length} frames'
+                         + (f' of {width:.0f} x {height:.0f} pixels' if height > 1 else '')
+                         + ', which it cannot hold or no memory can. Export it again.')
 
 
 def plain_name(name: str) -> str:
@@ -140,8 +159,7 @@ def _open_decord(path: Path) -> Opened:
         length, fps = len(video), float(video.get_avg_fps())
     except Exception as error:      # decord raises RuntimeError and its own DECORDError, which no module exports
         raise unreadable(path) from error
-    if not length or not fps > 0:
-        raise unreadable(path)
+    check_claims(path, length, fps)
 
     def read(indices, shrink):
         pictures = []
@@ -158,9 +176,11 @@ def _open_decord(path: Path) -> Opened:
 def _open_opencv(path: Path) -> Opened:
     video = cv2.VideoCapture(str(path))
     length, fps = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), float(video.get(cv2.CAP_PROP_FPS))
-    if not video.isOpened() or length < 1 or not fps > 0:
+    try:
+        check_claims(path, length, fps, video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    except ValueError:
         video.release()
-        raise unreadable(path)
+        raise
 
     def read(indices, shrink):
         pictures, wanted, position = [], {int(index) for index in indices}, 0

@@ -10,7 +10,7 @@ from typing import Any, List, Optional, Sequence, Union
 import cv2
 import numpy as np
 
-from .clip import by_reader, check_name, check_reader, unreadable
+from .clip import by_reader, check_claims, check_name, check_reader, unreadable
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.webm', '.mov', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
@@ -68,8 +68,7 @@ class DecordVideo(FrameSource):
             self.length, self.fps = len(self._video), float(self._video.get_avg_fps())
         except Exception as error:          # as above
             raise unreadable(path) from error
-        if not self.length or not self.fps > 0:
-            raise unreadable(path)
+        check_claims(path, self.length, self.fps)
 
     def _read(self, index: int) -> np.ndarray:
         return self._video[index].asnumpy()
@@ -86,9 +85,12 @@ class OpenCVVideo(FrameSource):
         self._start()
         self.length = int(self._video.get(cv2.CAP_PROP_FRAME_COUNT))
         self.fps = float(self._video.get(cv2.CAP_PROP_FPS))
-        if not self._video.isOpened() or self.length < 1 or not self.fps > 0:
+        try:
+            check_claims(path, self.length, self.fps, self._video.get(cv2.CAP_PROP_FRAME_WIDTH),
+                         self._video.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        except ValueError:
             self.close()
-            raise unreadable(path)
+            raise
 
     def _start(self) -> None:
         self._video, self._next = cv2.VideoCapture(str(self.path)), 0

@@ -44,6 +44,42 @@ def checkpoint_allow_list():
     return load_checkpoint(torch.nn.Linear(1, 1, bias=False), path)['message_hub']['log_scalars']['loss'].mean()
 
 
+class Touch:
+    """Pickles as a call that makes a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, 'w')
+
+
+@probe
+def weights_only():
+    import torch
+    from mmengine.runner.checkpoint import _load_checkpoint
+    path, canary = FOLDER / 'evil.pth', FOLDER / 'canary'
+    torch.save({'meta': Touch(canary)}, path)
+    os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = '1'    # what torch before 2.6 does by itself
+    try:
+        with contextlib.suppress(Exception):
+            _load_checkpoint(str(path))
+    finally:
+        del os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD']
+    return canary.exists()
+
+
+@probe
+def safe_yaml():
+    import mmengine
+    path = FOLDER / 'evil.yaml'
+    path.write_text('a: !!python/object/apply:os.path.basename [x/called]\n', encoding='utf-8')
+    try:
+        return mmengine.load(str(path))['a']
+    except Exception as error:
+        return type(error).__name__
+
+
 @probe
 def checkpoint_errors():
     import torch

@@ -13,7 +13,8 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 import lsef_plugins  # noqa: F401
-from lsef_plugins.datasets.clip_list import UnreadableClipError, container_fault, video_fault
+from lsef_plugins.datasets.clip_list import UnreadableClipError, video_fault
+from lsef_plugins.files.video import container_fault
 from lsef_plugins.registry import DATASETS
 
 PIPELINE = [dict(type='DecordInit'), dict(type='UniformSample', clip_len=8, num_clips=1, test_mode=True),
@@ -203,7 +204,7 @@ def test_missing_videos_are_counted_and_the_first_few_shown(folder):
     with pytest.raises(FileNotFoundError) as caught:
         build(folder, text)
     message = str(caught.value)
-    assert re.search(r'9 of 12 videos of .*list\.txt cannot be used \(9 missing, 0 empty or cut off\)', message)
+    assert re.search(r'9 of 12 videos of .*list\.txt cannot be used \(9 missing, 0 empty, cut off or no', message)
     assert f'{folder}/gone/0.mp4 does not exist' in message and 'and 4 more' in message
     assert 'gone/5.mp4' not in message and 'data_prefix=' in message and 'data_root=' in message
     assert len(build(folder, text, check_files='off')) == 13
@@ -212,7 +213,7 @@ def test_missing_videos_are_counted_and_the_first_few_shown(folder):
 def test_cut_off_and_empty_videos_are_told_before_training(folder, films):
     (folder / '0.mp4').write_bytes(films['end'][:-100])
     (folder / '1.mp4').write_bytes(b'')
-    with pytest.raises(UnreadableClipError, match=r'2 of 3 videos .*\(0 missing, 2 empty or cut off\)') as caught:
+    with pytest.raises(UnreadableClipError, match=r'2 of 3 videos .*\(0 missing, 2 empty, cut off or no') as caught:
         build(folder)
     assert '0.mp4 is cut off' in str(caught.value) and '1.mp4 is empty' in str(caught.value)
 
@@ -273,7 +274,7 @@ def test_storage_of_other_machines_is_not_looked_at(folder):
     assert video_fault('s3://bucket/clip.mp4') is None
     assert video_fault(str(folder / 'none.mp4')) == 'does not exist'
     assert video_fault(str(folder / '0')) is None, 'DecordInit adds .mp4 to a bare name'
-    assert video_fault(str(folder / 'a folder')) == 'does not exist'
+    assert video_fault(str(folder / 'a folder')) == 'is a folder'
 
 
 def loader(dataset_cfg, workers):
@@ -389,3 +390,69 @@ def test_a_step_that_gives_up_makes_training_draw_another_clip(folder):
     assert build(folder, pipeline=[Picky()])[0]['label'] == seen[3]
     with pytest.raises(Exception, match='should not get `None`'):
         build(folder, pipeline=[lambda results: None], test_mode=True)[0]
+
+
+# ---- where a list may lead -------------------------------------------------------------------------------------------
+
+def write(path, text):
+    path.write_text(text, encoding='utf-8')
+    return path
+
+
+def made(ann, **kwargs):
+    """A data set whose root is only what the arguments say."""
+    return DATASETS.build(dict(dict(type='ClipListDataset', ann_file=str(ann), pipeline=[], num_classes=7), **kwargs))
+
+
+OUTSIDE = ('../2.mp4', 'a/../../2.mp4', '..\\2.mp4', '/etc/2.mp4', 'C:/2.mp4', 'C:\\2.mp4', '\\\\host\\2.mp4',
+           'http://127.0.0.1/2.mp4', 's3://bucket/2.mp4')
+
+
+@pytest.mark.parametrize('where', ['data_root', 'data_prefix'])
+def test_a_listed_path_does_not_leave_the_data_folder(folder, where):
+    root = {'data_root': dict(data_root=str(folder)), 'data_prefix': dict(data_prefix=dict(video=str(folder)))}[where]
+    ann = write(folder / 'list.txt', '0.mp4,0\n../2.mp4,1\n')
+    with pytest.raises(ValueError, match=r'list\.txt:2: .*leads out of the data folder .*allow_outside_root=True'):
+        made(ann, delimiter=',', check_files='off', **root)
+    fenced = made(write(folder / 'list.txt', '0.mp4,0\n'), delimiter=',', **root)
+    for path in OUTSIDE:
+        with pytest.raises(ValueError, match='leads out of the data folder'):
+            fenced.check_path(1, path)
+    write(folder / 'list.txt', ''.join(f'{path},1\n' for path in OUTSIDE))
+    assert len(made(ann, delimiter=',', check_files='off', allow_outside_root=True, **root)) == len(OUTSIDE)
+
+
+def test_a_list_may_name_everything_inside_the_root_and_anything_where_there_is_none(folder):
+    (folder / 'lists').mkdir()
+    ann = write(folder / 'lists' / 'list.txt', f'../0.mp4 0\n{folder}/1.mp4 1\n../a folder/../0.mp4 1\n')
+    inside = made(ann, data_root=str(folder), data_prefix=dict(video='lists'))
+    assert len(inside) == 3, "the fence is data_root, also where paths start deeper"
+    ann = write(folder / 'absolute.txt', f'{folder}/0.mp4 0\n')
+    assert len(made(ann, data_prefix=dict(video=''))) == 1, 'no root, no fence'
+    beside = folder.parent / f'{folder.name}2'
+    ann = write(folder / 'list.txt', f'{beside}/0.mp4 0\n')
+    with pytest.raises(ValueError, match='leads out'):
+        made(ann, data_root=str(folder), check_files='off')
+
+
+def test_a_link_inside_the_folder_is_the_users_own(folder, tmp_path_factory, films):
+    other = tmp_path_factory.mktemp('disk')
+    (other / 'film.mp4').write_bytes(films['end'])
+    (folder / 'disk').symlink_to(other)
+    ann = write(folder / 'list.txt', 'disk/film.mp4 0\n')
+    assert len(made(ann, data_root=str(folder))) == 1
+
+
+@pytest.mark.parametrize('path', ['a\x00.mp4', '\x1b[2J.mp4', 'a\x7f.mp4'])
+def test_control_characters_are_not_handed_to_anybody(folder, path):
+    ann = write(folder / 'list.txt', f'{path},1\n')
+    with pytest.raises(ValueError, match=r'list\.txt:1: the path .* holds a control character') as error:
+        made(ann, delimiter=',', check_files='off')
+    assert path not in str(error.value), 'a terminal obeys what it is shown'
+
+
+def test_a_line_that_is_a_whole_file_is_told_without_being_shown(folder):
+    ann = write(folder / 'list.txt', '0.mp4 0\n' + '9' * 5000 + ' ' + '1' * 5000 + '\n')
+    with pytest.raises(ValueError, match='line 2 of more than 4200 characters') as error:
+        made(ann, check_files='off')
+    assert len(str(error.value)) < 500

@@ -262,7 +262,7 @@ def test_a_cut_off_video_is_found_when_the_list_is_read(build, roots, tmp_path):
     film = root / 'Clip/original/00003.mp4'
     film.write_bytes(film.read_bytes()[:-500])
     path = write_list(tmp_path, '00001 0\n00003 3\n')
-    with pytest.raises(UnreadableClipError, match=r'1 of 2 clips .*\(0 missing, 1 empty or cut off\)[\s\S]*00003.mp4'):
+    with pytest.raises(UnreadableClipError, match=r'1 of 2 clips .*\(0 missing, 1 empty, cut[\s\S]*00003.mp4'):
         build(data_root=str(root), ann_file=path, pipeline=VIDEOS, data_prefix=dict(video='Clip/original'))
 
 

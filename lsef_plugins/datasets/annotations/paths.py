@@ -4,6 +4,7 @@ The check is made on the written path, before the disk is asked: a link inside t
 disk is the user's own and passes; ``../..`` and absolute paths in a list somebody else wrote do not.
 """
 import dataclasses
+import os
 import posixpath
 import re
 from collections.abc import Sequence
@@ -32,6 +33,27 @@ def clean(path: str) -> str:
     return posixpath.normpath(path) if path else path
 
 
+def leads_out(path: str, folder: str, root: str) -> bool:
+    """Whether a path of a list leads out of ``root`` as it is written.
+
+    Args:
+        path: as listed.
+        folder: where relative paths start.
+        root: folder or address (``s3://...``).
+    """
+    if '://' in path and '://' not in root:
+        return True
+    start, fence = (clean(each if '://' in each else os.path.abspath(each)) for each in (folder, root))
+    short = clean(path)
+    full = short if is_absolute(short) else clean(f'{start}/{short}')
+    return not f'{full}/'.startswith(fence.rstrip('/') + '/')
+
+
+def has_control(path: str) -> bool:
+    """Whether a path holds a character below the blank, or DEL: no list writes one, and terminals obey them."""
+    return any(ord(letter) < 32 or ord(letter) == 127 for letter in path)
+
+
 @dataclasses.dataclass(frozen=True)
 class PathRules:
     """How a path of the list becomes a path under the data folder.
@@ -58,7 +80,7 @@ class PathRules:
         Raises:
             AnnotationError: the prefix is not there, or the path leads out of the data folder.
         """
-        if any(ord(letter) < 32 for letter in path):
+        if has_control(path):
             raise AnnotationError(f'{place}: the path {path!r} holds a control character. Is this line of the list '
                                   'damaged?')
         short = self._stripped(clean(path), place)

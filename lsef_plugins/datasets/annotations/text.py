@@ -35,6 +35,9 @@ def read_lines(path: Union[str, Path]) -> tuple[list[tuple[int, str]], str]:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise AnnotationError(f'{path} is not UTF-8 text: {error}. Save the list as UTF-8.') from error
+    if '\0' in text:
+        raise AnnotationError(f'{path} holds zero bytes: it is damaged, or UTF-16 without its mark. Save the list as '
+                              'UTF-8.')
     lines = text.replace('\r\n', '\n').replace('\r', '\n').split('\n')
     kept = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
     if not kept:

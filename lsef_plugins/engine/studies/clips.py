@@ -73,7 +73,7 @@ def prepare(folder: Union[str, Path], preset: str, split: str, view: View = SMAL
 
 @functools.lru_cache(maxsize=8)
 def load(path: str) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(path) as arrays:
+    with np.load(path, allow_pickle=False) as arrays:
         return arrays['frames'], arrays['labels']
 
 

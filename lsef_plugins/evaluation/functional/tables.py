@@ -34,16 +34,22 @@ def confusion_table(matrix: Any, names: Sequence[str]) -> str:
 def confusion_csv(matrix: Any, names: Sequence[str]) -> str:
     """Comma separated counts: a header ``true,<predicted names>``, then a row for each true class.
 
+    A name that a spreadsheet would take for a formula (``=...``, ``+``, ``-``, ``@``) is written behind an apostrophe.
+
     Args:
         matrix: ``(k, k)`` counts, rows the true class.
         names: k class names.
     """
-    matrix, names = check_confusion(matrix), _check_names(matrix, names)
+    matrix, names = check_confusion(matrix), [_no_formula(name) for name in _check_names(matrix, names)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(['true', *names])
     writer.writerows([name, *map(int, counts)] for name, counts in zip(names, matrix))
     return text.getvalue()
+
+
+def _no_formula(name: str) -> str:
+    return f"'{name}" if name.startswith(('=', '+', '-', '@', '\t', '\r')) else name
 
 
 def _check_names(matrix: np.ndarray, names: Sequence[str]) -> list[str]:

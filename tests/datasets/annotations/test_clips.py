@@ -49,6 +49,7 @@ def test_the_dress_of_a_list_does_not_change_what_it_says(write, dress):
 @pytest.mark.parametrize('content, message', [
     (b'', 'is empty: no line with a clip'), (b'\n \n', 'is empty'), (b'video_name,label\n', 'a header and no clip'),
     (b'PK\x03\x04rest', 'is a spreadsheet or an archive.*CSV UTF-8'), (b'\xff\x00\x80abc', 'is not UTF-8 text'),
+    (b'video_name,label\n0000\x001,1\n', 'holds zero bytes.*Save the list as UTF-8'),
     (b'00001\n00002\n', "list.csv:1: '00001' has no label"),
     (b'00001 1\n00002 joy\n', "list.csv:2: the label 'joy'.*neither a number nor one of the seven"),
     (b'00001 20 1\n00002 7\n', "list.csv:2: '00002 7' has no number of frames and line 1 has one"),

@@ -26,6 +26,14 @@ def test_the_csv_reads_back():
     assert np.array([row[1:] for row in rows[1:]], int).tolist() == MATRIX.tolist()
 
 
+def test_no_class_name_is_a_formula_in_a_spreadsheet():
+    names = ['=HYPERLINK("http://x")', '+1', '-fear']
+    rows = list(csv.reader(io.StringIO(confusion_csv(MATRIX, names))))
+    assert rows[0][1:] == [row[0] for row in rows[1:]] == [f"'{name}" for name in names]
+    assert [row[0] for row in csv.reader(io.StringIO(confusion_csv(MATRIX, ['a-b', 'x=1', 'c@d'])))][1:] == [
+        'a-b', 'x=1', 'c@d']
+
+
 @pytest.mark.parametrize('write', (confusion_table, confusion_csv))
 def test_names_are_counted(write):
     with pytest.raises(ValueError, match=r'2 names \(a, b\) came for 3 classes'):
