@@ -5,6 +5,7 @@ are the same here and on a code host. Nothing is fetched when the site is built 
 """
 import pkgutil
 import runpy
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -18,7 +19,7 @@ author = 'the authors of lsef_plugins'
 copyright = 'the authors of lsef_plugins, Apache-2.0'
 release = version = runpy.run_path(str(ROOT / 'lsef_plugins' / 'version.py'))['__version__']
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ext.mathjax', 'sphinx.ext.viewcode',
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ext.mathjax',
               'sphinx-mathjax-offline']
 root_doc = 'docs/index'
 include_patterns = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'docs/*.md', 'docs/api/*.rst',
@@ -40,9 +41,11 @@ autodoc_default_options = {'members': True, 'show-inheritance': True, 'member-or
 autodoc_typehints = 'signature'
 autodoc_typehints_format = 'short'
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
 napoleon_custom_sections = ['Shape', 'Source']
 napoleon_use_rtype = False
+napoleon_use_param = False       # 'sem, ddm, cim: ...' is one entry, not three with the same words
 python_use_unqualified_type_names = True
 
 PACKAGES = {
@@ -68,23 +71,27 @@ def packages_below(name):
             yield from packages_below(info.name)
 
 
-def page_of(package):
-    """One page: what the package exports under its public name, then each of its modules with the rest."""
-    exported = [(name, getattr(package, name)) for name in getattr(package, '__all__', [])]
+def page_of(package, taken):
+    """One page: what the package exports under its public name, then each of its modules with the rest.
+
+    ``taken``: names that have a place already, by their module; an object has one place, that of the outermost package
+    that exports it. A function that is called like its module stays in the module.
+    """
+    modules = [info.name for info in pkgutil.iter_modules(package.__path__, f'{package.__name__}.') if not info.ispkg]
+    exported = [(name, getattr(package, name)) for name in getattr(package, '__all__', [])
+                if f'{package.__name__}.{name}' not in sys.modules]
     exported = [(name, each) for name, each in exported if getattr(each, '__module__', '').startswith(package.__name__)]
-    taken = {}
     lines = [package.__name__, '=' * len(package.__name__), '', f'.. automodule:: {package.__name__}', '   :no-members:', '']
     for name, each in exported:
         kind = 'class' if isinstance(each, type) else 'function' if callable(each) else 'data'
-        if kind != 'data' and each.__name__ == name:
+        if kind != 'data' and each.__name__ == name and name not in taken.get(each.__module__, []):
             taken.setdefault(each.__module__, []).append(name)
             lines += [f'.. auto{kind}:: {package.__name__}.{name}', '']
-    for info in pkgutil.iter_modules(package.__path__, f'{package.__name__}.'):
-        if not info.ispkg:
-            lines += [info.name, '-' * len(info.name), '', f'.. automodule:: {info.name}']
-            if taken.get(info.name):
-                lines.append(f'   :exclude-members: {", ".join(taken[info.name])}')
-            lines.append('')
+    for name in modules:
+        lines += [name, '-' * len(name), '', f'.. automodule:: {name}']
+        if taken.get(name):
+            lines.append(f'   :exclude-members: {", ".join(taken[name])}')
+        lines.append('')
     return '\n'.join(lines)
 
 
@@ -94,9 +101,9 @@ def write_api_pages(app=None):
     index = ['API reference', '=============', '',
              'From the docstrings. The lower four speak PyTorch alone; the others MMAction2.', '']
     for short, words in PACKAGES.items():
-        names = []
+        names, taken = [], {}
         for package in packages_below(f'lsef_plugins.{short}'):
-            pages[f'{package.__name__}.rst'] = page_of(package)
+            pages[f'{package.__name__}.rst'] = page_of(package, taken)
             names.append(package.__name__)
         index += [short, '-' * len(short), '', words, '', '.. toctree::', '   :maxdepth: 1', '']
         index += [*(f'   {name}' for name in names), '']
