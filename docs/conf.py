@@ -88,9 +88,12 @@ def page_of(package, taken):
             taken.setdefault(each.__module__, []).append(name)
             lines += [f'.. auto{kind}:: {package.__name__}.{name}', '']
     for name in modules:
+        module = import_module(name)
+        elsewhere = [each for each in getattr(module, '__all__', [])
+                     if getattr(getattr(module, each), '__module__', name) != name]
         lines += [name, '-' * len(name), '', f'.. automodule:: {name}']
-        if taken.get(name):
-            lines.append(f'   :exclude-members: {", ".join(taken[name])}')
+        if elsewhere or taken.get(name):
+            lines.append(f'   :exclude-members: {", ".join([*elsewhere, *taken.get(name, [])])}')
         lines.append('')
     return '\n'.join(lines)
 

@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/environment.sh
 make_environment docs
+rm -rf site     # a page that has gone must not be found by a link
 "$VENV/bin/python" -m sphinx --builder html --conf-dir docs --doctree-dir work_dirs/doctrees --fail-on-warning --keep-going \
     --quiet "$@" . site
 "$VENV/bin/python" tools/check_site.py site
