@@ -1,7 +1,7 @@
 """The site: ``bash tools/build_docs.sh``. Pages are Markdown (MyST), the API reference comes from the docstrings.
 
-The source folder is the whole checkout, so that the links between README.md, docs/ and the pages beside configs and tools
-are the same here and on a code host. Nothing is fetched when the site is built or read: MathJax comes from a wheel.
+The source folder is the whole checkout, so that the links between README.md, docs/ and the pages beside configs and
+tools are the same here and on a code host. Nothing is fetched when the site is built or read: MathJax is in a wheel.
 """
 import pkgutil
 import runpy
@@ -74,14 +74,15 @@ def packages_below(name):
 def page_of(package, taken):
     """One page: what the package exports under its public name, then each of its modules with the rest.
 
-    ``taken``: names that have a place already, by their module; an object has one place, that of the outermost package
-    that exports it. A function that is called like its module stays in the module.
+    ``taken``: names that have a place already, by their module; an object has one place, that of the outermost
+    package that exports it. A function that is called like its module stays in the module.
     """
     modules = [info.name for info in pkgutil.iter_modules(package.__path__, f'{package.__name__}.') if not info.ispkg]
     exported = [(name, getattr(package, name)) for name in getattr(package, '__all__', [])
                 if f'{package.__name__}.{name}' not in sys.modules]
     exported = [(name, each) for name, each in exported if getattr(each, '__module__', '').startswith(package.__name__)]
-    lines = [package.__name__, '=' * len(package.__name__), '', f'.. automodule:: {package.__name__}', '   :no-members:', '']
+    title = package.__name__
+    lines = [title, '=' * len(title), '', f'.. automodule:: {title}', '   :no-members:', '']
     for name, each in exported:
         kind = 'class' if isinstance(each, type) else 'function' if callable(each) else 'data'
         if kind != 'data' and each.__name__ == name and name not in taken.get(each.__module__, []):
@@ -99,7 +100,7 @@ def page_of(package, taken):
 
 
 def write_api_pages(app=None):
-    """docs/api/*.rst, git-ignored: a page for each package, an index for all. Files that stay the same are not touched."""
+    """docs/api/*.rst, git-ignored: a page for each package and an index. Files that stay the same are not touched."""
     pages = {}
     index = ['API reference', '=============', '',
              'From the docstrings. The lower four speak PyTorch alone; the others MMAction2.', '']

@@ -58,7 +58,7 @@ def main(argv=None) -> int:
     if not list(args.site.rglob('*.html')):
         parser.error(f'{args.site} holds no .html file; build it first: bash tools/build_docs.sh')
     faults = faults_of(args.site)
-    print('\n'.join(faults) or f'{args.site}: all internal links and anchors lead somewhere; nothing comes from elsewhere.')
+    print('\n'.join(faults) or f'{args.site}: all internal links and anchors lead somewhere, nothing is fetched.')
     return 1 if faults else 0
 
 

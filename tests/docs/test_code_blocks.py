@@ -1,9 +1,10 @@
 """Every code block of README.md and docs/*.md does what it shows, and every link and anchor there leads somewhere.
 
-Python: a block that imports is run, the blocks of a page in one namespace; any other is a config, laid over a small
-recognizer: what it names is built, the recognizer trains one step and predicts, pipelines read a clip. Commands (fenced, or
-indented by four spaces): the tool is there, its own argparse takes every option, files of this repository exist, and a test
-runs the tool. A block that cannot be treated so stands in ``NOT_HERE`` with its reason; a new one is executed by itself.
+Python: a block that imports or defines is run, the blocks of a page in one namespace; any other is a config, laid over
+a small recognizer: what it names is built, the recognizer trains one step and predicts, pipelines read a clip. Commands
+(fenced, or indented by four spaces): the tool is there, its own argparse takes every option, files of this repository
+exist, and a test runs the tool. What cannot be treated so stands in ``NOT_HERE`` or ``FOREIGN`` with its reason; a new
+block is executed by itself, or the test says what it does not know.
 """
 import argparse
 import ast
@@ -271,7 +272,7 @@ def test_the_scripts_run(block, folder, monkeypatch):
     if block.excused:
         pytest.skip(block.excused)
     if '# my_parts.py' in block.text:
-        import my_parts                         # all of the file, once: its classes register at its import
+        import my_parts  # all of the file, once: its classes register at its import
         names = [node.name for node in ast.parse(block.text).body if isinstance(node, ast.ClassDef)]
         assert names and all(hasattr(my_parts, name) for name in names)
         return

@@ -176,7 +176,7 @@ class Returns(nn.Module):
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(sem=dict(type='MeanBase')), r"sem=dict\(type=\.\.\.\) takes a class of torch\.nn\.Module here, got 'MeanBase'"),
+    (dict(sem=dict(type='MeanBase')), r"sem=dict\(type=\.\.\.\) takes a class of torch\.nn\.Module .* 'MeanBase'"),
     (dict(ddm=dict(type=dict)), r"ddm=dict\(type=\.\.\.\) takes a class .*custom_imports"),
     (dict(sem=dict(type=MeanBase, ranks=3)), "was given 'ranks', and MeanBase takes channels, rank, gated"),
     (dict(ddm=dict(type=Everything, kappa=3)), "was given 'kappa', and Everything takes no arguments")])
@@ -186,7 +186,7 @@ def test_a_wrong_request_is_told_at_construction(options, message):
 
 
 @pytest.mark.parametrize('name, what, message', [
-    ('sem', lambda x: x.mean(2), r'Returns must return the stable part, a tensor of shape \(3, 4, 10, 15\), got \(3, 4, 15\)'),
+    ('sem', lambda x: x.mean(2), r'Returns must return the stable part, .* \(3, 4, 10, 15\), got \(3, 4, 15\)'),
     ('sem', lambda x: [x], 'Returns must return the stable part, .* got list'),
     ('sem', lambda x: (x, x), r'must return the frame gate \(b, t\), a tensor of shape \(3, 10\)'),
     ('ddm', lambda x: None, 'Returns must return the transient part, .* got NoneType')])

@@ -47,7 +47,7 @@ def test_a_recognizer_takes_it_by_name_starts_bit_identical_and_learns(name, mak
 
 
 def test_an_unknown_name_and_a_loss_that_cannot_be_computed_are_told():
-    with pytest.raises(ValueError, match=r"ddm=dict\(type='NoSuchPart'\) names no registered module\. .*custom_imports"):
+    with pytest.raises(ValueError, match=r"ddm=dict\(type='NoSuchPart'\) names no registered module\. .*custom_imp"):
         LSEFNeck(in_channels=4, ddm=dict(type='NoSuchPart'))
     for name in ('rank', 'consistency'):
         with pytest.raises(ValueError, match=f'aux_loss {name} cannot be computed of Base: consistency needs SEM'):
