@@ -13,7 +13,7 @@ from typing import Callable, Dict, List, Tuple
 import torch
 
 from lsef_plugins import ops
-from lsef_plugins.nn import LSEF
+from lsef_plugins.nn import LSEF, StabilityEncodingModule
 from lsef_plugins.ops import benchmark
 
 CASES = (((8, 512, 8, 7, 7), 'float32'), ((8, 512, 8, 7, 7), 'bfloat16'), ((2, 256, 32, 14, 14), 'float32'),
@@ -38,7 +38,7 @@ def neck_row(shape, dtype: str, device: str, rounds: int, compiled: bool, iterat
     torch.manual_seed(0)
     neck = LSEF(shape[1], iterations=iterations).to(device)
     sem, cim = neck.sem, neck.cim
-    assert sem is not None and cim is not None
+    assert isinstance(sem, StabilityEncodingModule) and cim is not None
     torch.nn.init.normal_(cim.out.weight, std=0.02)
     x = (torch.randn(shape[0], shape[1], 1, *shape[3:]) + 0.3 * torch.randn(shape)).to(device).requires_grad_()
 

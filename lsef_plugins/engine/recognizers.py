@@ -159,11 +159,24 @@ def class_words(dataset: Mapping[str, Any], content: Any) -> Tuple[str, ...]:
 
 def words_of(config: str, stream: Any, shape: Tuple[int, ...]) -> str:
     """What is decomposed, and how: maps of ``shape`` ``(b, c, t, h, w)`` by one stream of a neck."""
-    kappa = float(stream.ddm.kappa.detach().mean()) if stream.ddm is not None else float('nan')
     _, channels, frames, height, width = shape
     return (f'{Path(config).name}   ·   features: {channels} channels, {width} x {height}, {frames} frames   ·   '
-            f'base of rank {getattr(stream.sem, "rank", 0)} at most   ·   transient beyond κ = {kappa:.2g}, mean of '
-            'the channels')
+            f'{_base_of(stream.sem)}   ·   {_transient_of(stream.ddm)}')
+
+
+def _base_of(sem: Any) -> str:
+    own = getattr(sem, 'module', None)
+    if own is not None:
+        return f'base: {type(own).__name__}'
+    return f'base of rank {getattr(sem, "rank", 0)} at most'
+
+
+def _transient_of(ddm: Any) -> str:
+    own = getattr(ddm, 'module', None)
+    if own is not None:
+        return f'transient: {type(own).__name__}'
+    return 'no transient' if ddm is None else (f'transient beyond κ = {float(ddm.kappa.detach().mean()):.2g}, mean of '
+                                               'the channels')
 
 
 def notes_of(checkpoint: Optional[str]) -> str:

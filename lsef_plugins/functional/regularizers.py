@@ -36,6 +36,16 @@ def reconstruction_energy(m: Tensor, g: Tensor) -> Tensor:
     return _ratio(_energy(identity - m, g), _trace(g))
 
 
+def energy_ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """Energy of ``part`` ``(b, ...)`` as a ratio of that of ``whole``, each clip over its own peak first.
+
+    The reconstruction energy of a stable part that no operator has made is this ratio of what it leaves.
+    """
+    peak = torch.maximum(part.detach().abs().flatten(1).amax(1), whole.detach().abs().flatten(1).amax(1))
+    unit = torch.where(peak > 0, peak, torch.ones_like(peak))[:, None]
+    return _ratio(*((each.flatten(1) / unit).square().sum(1) for each in (part, whole)))
+
+
 def rank_excess(m: Tensor, g: Tensor, rank: int) -> Tensor:
     """Modes the stable part uses beyond one, as a ratio of those it may use: 0 (one mode) to 1 (``rank`` modes)."""
     room = max(min(rank, g.shape[-1]) - 1, 1)

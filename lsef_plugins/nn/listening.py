@@ -25,7 +25,7 @@ CONTAINER = re.compile(r'(?:^|\.)(?:streams|poolings)\.(\d+)(?:\.separation)?$')
 class Heard(NamedTuple):
     """One decomposition: the features ``x`` ``(b, c, t, n)`` as SEM and DDM saw them (up to a power of two per clip),
     and what each of the two made of them; None where that part is switched off. ``kappa``: DDM's, ``(1, c, 1, 1)``;
-    ``rank``: the largest the stable part may have, 0 without SEM."""
+    ``rank``: the largest the stable part may have, 0 without SEM; all frames for a stable part that does not tell."""
     x: Tensor
     stable: Optional[StablePart]
     transient: Optional[TransientPart]
@@ -69,7 +69,7 @@ class _Hooks:
 
     def __init__(self, name: str, lsef: LSEF, on_heard: Callable[[str, Heard], None]) -> None:
         self.name, self.ddm, self.on_heard = name, lsef.ddm, on_heard
-        self.rank = 0 if lsef.sem is None else lsef.sem.rank
+        self.rank: Optional[int] = 0 if lsef.sem is None else lsef.sem.rank
         self.waiting: Optional[StablePart] = None
 
     def on_sem(self, module: nn.Module, args: Any, output: StablePart) -> None:
@@ -84,8 +84,10 @@ class _Hooks:
 
     @torch.no_grad()
     def _tell(self, x: Tensor, stable: Optional[StablePart], transient: Optional[TransientPart]) -> None:
-        kappa = None if self.ddm is None else self.ddm.kappa.detach()
-        self.on_heard(self.name, Heard(x.detach(), _detached(stable), _detached(transient), kappa, self.rank))
+        kappa = None if self.ddm is None else self.ddm.kappa
+        self.on_heard(self.name, Heard(x.detach(), _detached(stable), _detached(transient),
+                                       None if kappa is None else kappa.detach(),
+                                       x.shape[2] if self.rank is None else self.rank))
 
 
 def _detached(part: Any) -> Any:

@@ -1,20 +1,25 @@
 r"""LSEF: SEM, DDM and CIM as one module on feature maps ``(b, c, t, h, w)``."""
-import inspect
 import warnings
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
 from ..functional.decomposition import apply_over_time
 from ..functional.low_rank import safe_scale
-from ..functional.regularizers import rank_excess, reconstruction_energy, scale_consistency, transient_density
+from ..functional.regularizers import (
+    energy_ratio,
+    rank_excess,
+    reconstruction_energy,
+    scale_consistency,
+    transient_density,
+)
 from ..ops.exporting import is_traced, must_be_plain
 from .dynamics import DynamicDecouplingModule, Split, TransientPart
 from .integration import ConsistencyIntegrationModule
+from .own_parts import OwnStablePart, OwnTransientPart, Switch, arguments_of, stable_part, transient_part
 from .stability import Look, StabilityEncodingModule, StablePart
 
-Switch = Union[bool, Mapping[str, Any]]
 ON_NONFINITE = ('auto', 'raise', 'isolate')
 MERGED = ('stable', 'transient')
 
@@ -24,7 +29,8 @@ class Decomposition(NamedTuple):
 
     ``frame_gate`` ``(b, t)`` in [0, 1): 1 = a frame its neighbours cannot explain. ``scale`` and ``threshold``
     ``(b, c)`` in the units of the feature. ``operator`` and ``gram`` ``(b, t, t)``, float64; ``gram`` up to a
-    power of two per clip.
+    power of two per clip. (``operator @ gram @ operator.T`` is the Gram matrix of the stable part; where a module of
+    the user's makes that, ``operator`` is the identity.)
     """
     stable: Tensor
     transient: Tensor
@@ -50,7 +56,9 @@ class LSEF(nn.Module):
             :class:`DynamicDecouplingModule` and :class:`ConsistencyIntegrationModule`; False switches the part off:
             without SEM there is no stable part and no frame gate, without DDM no transient part, without CIM the
             merge knows one time scale only. Without SEM and DDM nothing is separated: all of the features counts
-            as stable, and CIM puts their own time scales together again.
+            as stable, and CIM puts their own time scales together again. ``sem=dict(type=MyStable, ...)`` and
+            ``ddm=dict(type=MyTransient, ...)`` put modules of your own in their places
+            (:mod:`lsef_plugins.nn.own_parts`).
         merge: which parts CIM puts together: ``stable``, ``transient`` or both (of those that exist). A part that is
             left out is still taken from the features. ``()``: no merge at all, the module only separates.
         on_nonfinite: what to do with a clip that holds NaN or Inf. ``raise`` names the frames; ``isolate`` warns
@@ -82,10 +90,8 @@ class LSEF(nn.Module):
             raise ValueError('sem=False, ddm=False and cim=False (or merge=()) together leave nothing of LSEF: drop '
                              'the neck instead.')
         self.channels, self.iterations, self.on_nonfinite = channels, iterations, on_nonfinite
-        self.sem = None if sem is False else StabilityEncodingModule(
-            **{'rank': rank, **_arguments('sem', sem, StabilityEncodingModule)})
-        self.ddm = None if ddm is False else DynamicDecouplingModule(
-            channels, **_arguments('ddm', ddm, DynamicDecouplingModule))
+        self.sem = stable_part(sem, channels, rank)
+        self.ddm = transient_part(ddm, channels)
         self.cim = self._merge(merge, cim)
         self._told_nonfinite = False
 
@@ -98,14 +104,14 @@ class LSEF(nn.Module):
         transient = 'transient' in merge and self.ddm is not None
         if not (stable or transient):
             raise ValueError(f'merge={tuple(merge)} names only parts that are switched off.')
-        options = dict(windows=(1, )) if cim is False else _arguments('cim', cim, ConsistencyIntegrationModule)
+        options = dict(windows=(1, )) if cim is False else arguments_of('cim', cim, ConsistencyIntegrationModule)
         return ConsistencyIntegrationModule(self.channels, stable=stable, transient=transient, **options)
 
     def reset_identity(self) -> None:
         """Output equal to input and thresholds at their start, whatever an initialiser did to the parameters."""
         if self.cim is not None:
             nn.init.zeros_(self.cim.out.weight)
-        if self.ddm is not None:
+        if isinstance(self.ddm, DynamicDecouplingModule):
             nn.init.zeros_(self.ddm.offset.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -131,11 +137,17 @@ class LSEF(nn.Module):
     def auxiliary(self, parts: Decomposition) -> Dict[str, Tensor]:
         """The auxiliary losses of a decomposition, one value per clip ``(b,)`` each, free of scale and size.
 
-        With ``iterations`` > 1 those of the Gram describe the last pass, the clip without its transients.
+        With ``iterations`` > 1 those of the Gram describe the last pass, the clip without its transients. A stable part
+        of the user's own has no ``consistency``, and ``rank`` if it tells its own.
         """
         values: Dict[str, Tensor] = {}
         sem = self.sem
-        if sem is not None:
+        if isinstance(sem, OwnStablePart):
+            left = parts.transient + parts.residual
+            values['reconstruction'] = energy_ratio(left, left + parts.stable)
+            if sem.rank is not None:
+                values['rank'] = rank_excess(parts.operator, parts.gram, sem.rank)
+        elif sem is not None:
             m, g = parts.operator, parts.gram
             windows = (1, ) if self.cim is None else self.cim.windows
             values['reconstruction'] = reconstruction_energy(m, g)
@@ -169,11 +181,13 @@ class LSEF(nn.Module):
             return None, ddm(features, torch.zeros_like(features))
         if ddm is None:
             return sem(features), None
+        if isinstance(sem, OwnStablePart):
+            return self._parts_of_own(sem, ddm, features)
         if self.iterations > 1 and sem.rank < features.shape[2]:
             left, look = self._alternate(sem, ddm, features)
             base = sem(left, look=look)
             return base, ddm(features, base.stable, base.frame_gate)
-        if not ddm.splits(features):
+        if isinstance(ddm, OwnTransientPart) or not ddm.splits(features):
             base = sem(features)
             return base, ddm(features, base.stable, base.frame_gate)
         found: List[Split] = []
@@ -186,7 +200,18 @@ class LSEF(nn.Module):
         base = sem(features, product=product)
         return base, ddm(features, base.stable, base.frame_gate, found[0])
 
-    def _alternate(self, sem: StabilityEncodingModule, ddm: DynamicDecouplingModule,
+    def _parts_of_own(self, sem: OwnStablePart, ddm: Union[DynamicDecouplingModule, OwnTransientPart],
+                      features: Tensor) -> Tuple[StablePart, TransientPart]:
+        """K passes through a stable part that has no operator over time, with the first pass's frame gate."""
+        left, gate = features, None
+        for _ in range(self.iterations - 1):
+            base = sem.forward(left)
+            gate = base.frame_gate if gate is None else gate
+            left = features - ddm.forward(features, base.stable).transient
+        base = sem(left)
+        return base, ddm(features, base.stable, base.frame_gate if gate is None else gate)
+
+    def _alternate(self, sem: StabilityEncodingModule, ddm: Union[DynamicDecouplingModule, OwnTransientPart],
                    features: Tensor) -> Tuple[Tensor, Look]:
         """The features without their transients after K - 1 passes; SEM's look at them, with the first one's gate."""
         operator, _, gate = sem.look(features)
@@ -268,17 +293,3 @@ class LSEF(nn.Module):
 
     def extra_repr(self) -> str:
         return f'channels={self.channels}, iterations={self.iterations}, on_nonfinite={self.on_nonfinite}'
-
-
-def _arguments(name: str, switch: Switch, cls: type) -> Dict[str, Any]:
-    if switch is True:
-        return {}
-    if not isinstance(switch, Mapping):
-        raise ValueError(f'{name} is True, False or a dict of arguments, got {switch!r}.')
-    # What LSEF itself hands over is not the user's to give.
-    known = [key for key in inspect.signature(cls).parameters if key not in ('channels', 'stable', 'transient')]
-    unknown = [key for key in switch if key not in known]
-    if unknown:
-        raise ValueError(f'{name} does not know {", ".join(map(repr, unknown))}; {cls.__name__} takes '
-                         f'{", ".join(known)}.')
-    return dict(switch)

@@ -60,6 +60,9 @@ class DecompositionPooling(nn.Module):
         for name, value in (('sem', sem), ('ddm', ddm)):
             if value is not None and not isinstance(value, Mapping):
                 raise ValueError(f'{name} is a dict of arguments; what is read is chosen by read=, got {value!r}.')
+            if 'type' in (value or {}):
+                raise ValueError(f'{name}=dict(type=...) is for LSEF and LSEFNeck: these readings are of SEM and '
+                                 'DDM, and take their arguments only. Put a decomposition of your own into the neck.')
         if influence_clip is not None and not influence_clip > 0:
             raise ValueError(f'influence_clip is in standard deviations and positive, or None, got {influence_clip}.')
         check_windows(windows)

@@ -82,7 +82,7 @@ def write_layout(layout: str, out: Union[str, Path], clips: Optional[int] = None
         clips: number of clips (veatic: videos); None writes 140, 140 and 6.
         seed: seed of the data set.
         preset: difficulty, a name of PRESETS or a record; None takes 'default', for veatic 'va'.
-        videos: dfew: also Clip/original/*.mp4.
+        videos: dfew: also ``Clip/original/*.mp4``.
         workers: processes.
         size: pixels per side instead of the preset's.
 

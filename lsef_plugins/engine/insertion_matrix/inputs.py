@@ -3,14 +3,16 @@
 Axes: v views (clips x crops of one video; a Recognizer2D's frames all lie there), c channels, t frames of a clip,
 h w space, m persons, j joints.
 
-| recognizer | one sample |
-|---|---|
-| Recognizer2D | ``(v, c, h, w)`` |
-| Recognizer3D | ``(v, c, t, h, w)`` |
-| MMRecognizer3D | ``imgs (v, 3, t, h, w)`` and ``heatmap_imgs (v, 17, 4 t, h / 4, w / 4)`` |
-| RecognizerGCN | ``(v, m, t, j, 2 or 3)`` |
-| RecognizerAudio | ``(v, 1, t, frequencies)`` |
-| RecognizerOmni | ``(v, 3, t, h, w)`` of a video and ``(3, h, w)`` of an image |
+================= =============================================================================
+recognizer        one sample
+================= =============================================================================
+Recognizer2D      ``(v, c, h, w)``
+Recognizer3D      ``(v, c, t, h, w)``
+MMRecognizer3D    ``imgs (v, 3, t, h, w)`` and ``heatmap_imgs (v, 17, 4 t, h / 4, w / 4)``
+RecognizerGCN     ``(v, m, t, j, 2 or 3)``
+RecognizerAudio   ``(v, 1, t, frequencies)``
+RecognizerOmni    ``(v, 3, t, h, w)`` of a video and ``(3, h, w)`` of an image
+================= =============================================================================
 """
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from lsef_plugins.nn import LSEF
+from lsef_plugins.nn.own_parts import OwnStablePart
+from lsef_plugins.registry import MODELS
 
 from .sited_neck import Losses, SitedNeck
 
@@ -45,9 +47,21 @@ class DecomposingNeck(SitedNeck):
             raise ValueError(f'The weights of aux_loss are numbers, got {weights}.')
         return weights
 
-    def build_streams(self, **options: Any) -> None:
-        """One LSEF for each map, each with the same options."""
-        self.streams: Any = nn.ModuleList(LSEF(c, **options) for c in self.in_channels)
+    def build_streams(self, sem: Any = True, ddm: Any = True, **options: Any) -> None:
+        """One LSEF for each map, each with the same options.
+
+        ``sem`` and ``ddm`` may name a registered module of the user's: ``sem=dict(type='MyStable', ...)``.
+        """
+        sem, ddm = _class_named('sem', sem), _class_named('ddm', ddm)
+        self.streams: Any = nn.ModuleList(LSEF(c, sem=sem, ddm=ddm, **options) for c in self.in_channels)
+        stable: Any = self.streams[0].sem
+        if isinstance(stable, OwnStablePart):
+            lost = [name for name in ('rank', 'consistency') if self.weights.get(name)
+                    and (name == 'consistency' or stable.rank is None)]
+            if lost:
+                raise ValueError(
+                    f'aux_loss {", ".join(lost)} cannot be computed of {type(stable.module).__name__}: consistency '
+                    "needs SEM or a child of it, rank a stable part with an integer attribute 'rank'. Drop the weight.")
 
     def init_weights(self) -> None:
         """The host's initialisation, after which the neck is the identity again unless ``init_cfg`` is given."""
@@ -80,6 +94,18 @@ class DecomposingNeck(SitedNeck):
             if self.weights.get(name):
                 losses[f'loss_lsef_{name}'] = self.weights[name] * value
         return losses
+
+
+def _class_named(name: str, switch: Any) -> Any:
+    """``switch`` with the class in the place of its registered name."""
+    if not (isinstance(switch, Mapping) and isinstance(switch.get('type'), str)):
+        return switch
+    cls = MODELS.get(switch['type'])
+    if cls is None:
+        raise ValueError(f"{name}=dict(type={switch['type']!r}) names no registered module. Decorate its class with "
+                         '@MODELS.register_module() of lsef_plugins.registry and import its file in the config: '
+                         "custom_imports=dict(imports=['lsef_plugins', '<your module>']).")
+    return {**switch, 'type': cls}
 
 
 def _is_number(value: Any, kind: Any) -> bool:
