@@ -14,6 +14,7 @@ REPAIRS = (
     'checkpoint_errors',
     'whole_checkpoints',
     'cpu_distributed',
+    'fsdp_strategy',
     'cpu_amp',
     'bfloat16_scores',
     'color_jitter_hue',
