@@ -52,7 +52,8 @@ def main(argv=None) -> None:
             options=args.cfg_options, launcher=args.launcher, fold=args.fold, protocol=args.protocol)
     except (launch.LaunchError, CheckpointError, NotWrittenError) as error:
         sys.exit(f'error: {error}')
-    print(f'Training finished; checkpoints are in {runner.work_dir}')
+    if os.environ.get('RANK', '0') == '0':
+        print(f'Training finished; checkpoints are in {runner.work_dir}')
 
 
 if __name__ == '__main__':

@@ -16,6 +16,7 @@ REPAIRS = (
     'safe_yaml',
     'whole_checkpoints',
     'cpu_distributed',
+    'fsdp_strategy',
     'cpu_amp',
     'bfloat16_scores',
     'color_jitter_hue',

@@ -13,12 +13,14 @@ from mmaction.registry import RUNNERS
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
+from .launch_error import LaunchError
+from .resuming import agree_on_checkpoint, must_exist, newest_checkpoint, set_resume
+from .strategies import check_strategy
+
+__all__ = ['LaunchError', 'build_runner', 'must_exist', 'newest_checkpoint', 'read_config', 'test', 'train']
+
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 WITH_PROTOCOL = ('DFEWDataset', 'FERV39kDataset', 'VEATICDataset')
-
-
-class LaunchError(ValueError):
-    """Something on the command line or in the config cannot work; the message says what and how to go on."""
 
 
 def train(config: str, work_dir: Optional[str] = None, resume: Optional[str] = None, amp: bool = False,
@@ -63,7 +65,7 @@ def train(config: str, work_dir: Optional[str] = None, resume: Optional[str] = N
     cfg.randomness = {**randomness, **{key: value for key, value in asked.items() if value is not None}}
     cfg.randomness.setdefault('seed', None)
     if resume is not None:
-        _resume(cfg, resume)
+        set_resume(cfg, resume)
     _add_hook(cfg, 'RandomStateHook')
     if options:
         cfg.merge_from_dict(options)
@@ -206,44 +208,6 @@ def _mixed_precision(cfg: Config) -> None:
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def _resume(cfg: Config, resume: str) -> None:
-    if resume != 'auto':
-        must_exist(resume)
-        cfg.load_from, cfg.resume = resume, True
-        return
-    newest = newest_checkpoint(cfg.work_dir)
-    if newest is None:
-        print(f'--resume: no checkpoint in {cfg.work_dir}, training starts from the beginning.', flush=True)
-        cfg.resume = False
-        return
-    print(f'--resume: going on from {newest}.', flush=True)
-    cfg.load_from, cfg.resume = newest, True
-
-
-def newest_checkpoint(work_dir: str) -> Optional[str]:
-    """The checkpoint ``work_dir/last_checkpoint`` names, also after the folder was moved; None without one.
-
-    Raises:
-        LaunchError: the file names a checkpoint that is not there.
-    """
-    pointer = osp.join(work_dir, 'last_checkpoint')
-    if not osp.isfile(pointer):
-        return None
-    with open(pointer, encoding='utf-8') as file:
-        named = file.read().strip()
-    for path in (named, osp.join(work_dir, osp.basename(named))):
-        if named and osp.exists(path):  # DeepSpeed's checkpoints are folders
-            return path
-    raise LaunchError(f'{pointer} names the checkpoint {named!r}, which does not exist. Give the one to go on '
-                      f'from: --resume PATH, or delete {pointer} to start from the beginning.')
-
-
-def must_exist(checkpoint: str) -> None:
-    if '://' not in checkpoint and not osp.exists(osp.expanduser(checkpoint)):
-        raise LaunchError(f'Checkpoint {checkpoint} does not exist (looked from {os.getcwd()}). A work_dir names '
-                          'its newest one in the text file last_checkpoint.')
-
-
 def _add_hook(cfg: Config, name: str) -> None:
     hooks = list(cfg.get('custom_hooks') or [])
     if not any(getattr(hook.get('type'), '__name__', hook.get('type')) == name for hook in hooks
@@ -252,5 +216,14 @@ def _add_hook(cfg: Config, name: str) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
+    """The runner of a config; on several processes all of them load the same checkpoint.
+
+    Raises:
+        LaunchError: the strategy cannot work, or a process does not see the checkpoint.
+    """
     _add_hook(cfg, 'TrainedOnHook')
-    return Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    check_strategy(cfg)
+    runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    if cfg.get('launcher', 'none') != 'none':
+        agree_on_checkpoint(runner)
+    return runner

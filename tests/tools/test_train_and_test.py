@@ -290,31 +290,3 @@ def test_float16_on_a_cpu_is_refused_before_the_first_iteration(train, config, t
         return train([path, '--amp', '--work-dir', str(tmp_path / 'w')])
     with pytest.raises(ValueError, match='Mixed precision on a CPU is bfloat16, but dtype=float16 came'):
         train([path, '--amp', '--work-dir', str(tmp_path / 'w')])
-
-
-# ---- several processes -------------------------------------------------------------------
-def shell(script, *arguments, **variables):
-    return subprocess.run(['bash', str(ROOT / 'tools' / script), *map(str, arguments)],
-                          env={**ENVIRONMENT, 'CUDA_VISIBLE_DEVICES': '', **variables}, capture_output=True,
-                          text=True, timeout=300)
-
-
-def test_two_processes_train_resume_and_test_on_the_cpu(config, tmp_path):
-    path = config(num_workers=1, **WITH_NECK)
-    done = shell('dist_train.sh', path, 2, '--work-dir', tmp_path / 'straight')
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert len(torch.load(tmp_path / 'straight' / 'epoch_2.pth')['random_state']['ranks']) == 2
-    done = shell('dist_train.sh', path, 2, '--work-dir', tmp_path / 'resumed', '--resume',
-                 tmp_path / 'straight' / 'epoch_1.pth')
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert differing(weights(tmp_path / 'straight' / 'epoch_2.pth'),
-                     weights(tmp_path / 'resumed' / 'epoch_2.pth')) == []
-    done = shell('dist_test.sh', path, tmp_path / 'straight' / 'epoch_2.pth', 2, '--work-dir', tmp_path / 'straight')
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines()[-1].startswith('acc/top1: ') and done.stdout.count('acc/top1: ') == 1
-
-
-def test_the_scripts_tell_how_they_are_used():
-    for script in ('dist_train.sh', 'dist_test.sh'):
-        done = shell(script, 'config.py')
-        assert done.returncode == 2 and 'usage: bash tools/' in done.stderr
