@@ -23,7 +23,8 @@ def config_file(name: str) -> str:
         return str(name)
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or spec.origin is None:
-        raise ValueError(f'{name}: no package {package!r} is installed here. Install it, or give the path of the config.')
+        raise ValueError(f'{name}: no package {package!r} is installed here. Install it, or give the path of '
+                         'the config.')
     folders = [folder for folder in (Path(spec.origin).parent / each for each in FOLDERS) if folder.is_dir()]
     for folder in folders:
         for path in (folder / rest, folder / f'{rest}.py'):

@@ -24,6 +24,15 @@ class Sampler(NamedTuple):
     clip_len: int
 
 
+class Steps(NamedTuple):
+    """A test pipeline in parts: how many frames it takes, the steps that sample, the name of the one that decodes, the
+    steps behind it."""
+    sampler: Sampler
+    sampling: List[Dict[str, Any]]
+    decoder: str
+    after: List[Dict[str, Any]]
+
+
 def load_recognizer(config: Union[str, Config], checkpoint: Optional[str] = None,
                     device: str = 'cpu') -> Tuple[Any, Any, Any]:
     """The config, the recognizer in evaluation mode, and the checkpoint's content (None without one).
@@ -92,8 +101,8 @@ def tested_dataset(cfg: Any) -> Dict[str, Any]:
     return dataset
 
 
-def split_pipeline(cfg: Any, config: str) -> Tuple[Sampler, List[Dict[str, Any]], List[Dict[str, Any]]]:
-    """How the test pipeline samples, its steps that do, and its steps behind the one that decodes.
+def split_pipeline(cfg: Any, config: str) -> Steps:
+    """The test pipeline around its last step that decodes.
 
     Raises:
         ValueError: it does not decode, or does not say how many frames it samples.
@@ -108,7 +117,8 @@ def split_pipeline(cfg: Any, config: str) -> Tuple[Sampler, List[Dict[str, Any]]
     samplers = [step for step in steps[:decoding[-1]] if str(step['type']).split('.')[-1] in SAMPLERS]
     # What opens a file (DecordInit, ...) has no business with frames that are there.
     before = [step for step, name in zip(steps[:decoding[-1]], names) if 'Init' not in name and 'Decode' not in name]
-    return _sampler(samplers[-1] if samplers else dataset, config), before, steps[decoding[-1] + 1:]
+    return Steps(_sampler(samplers[-1] if samplers else dataset, config), before, names[decoding[-1]],
+                 steps[decoding[-1] + 1:])
 
 
 def _sampler(step: Mapping[str, Any], config: str) -> Sampler:

@@ -1,4 +1,4 @@
-"""Whether a checkpoint holds all weights of a model: compared by name and shape before anything is measured with them."""
+"""Whether a checkpoint holds all weights of a model: compared by name and shape before anything is measured."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -52,8 +52,8 @@ def check_weights(own: Mapping[str, Any], state: Mapping[str, Any], checkpoint: 
     missing = [name for name in own if name not in state and not name.endswith('num_batches_tracked')]
     necks = [name for name in missing if name.split('.')[0] == 'neck']
     if missing and necks == missing:
-        raise WeightsError(f'{checkpoint} has no weights of the neck ({len(necks)} are missing, such as {necks[0]}): it '
-                           f'was trained without one. Train {Path(config).name} from it (--cfg-options load_from='
+        raise WeightsError(f'{checkpoint} has no weights of the neck ({len(necks)} are missing, such as {necks[0]}): '
+                           f'it was trained without one. Train {Path(config).name} from it (--cfg-options load_from='
                            f'{checkpoint}) and give that checkpoint.')
     if missing:
         raise WeightsError(f'{checkpoint} does not fit {config}: {len(missing)} weights are missing, such as '

@@ -13,7 +13,7 @@ has and how far they are apart are those of the pipeline's sampler:
 Several clips of the test pipeline become one, the window; of several crops energies are those of the middle one,
 predictions the mean of all. A whole clip can be read as well, as its test pipeline samples it (:meth:`sampled`).
 """
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union, cast
 
 import numpy as np
 import torch
@@ -82,7 +82,10 @@ class RecognizerReader:
         self.interval, self.span = interval, span
         cfg, self.recognizer, content = load_recognizer(config, checkpoint, device)
         self.neck = None if decompose is False else neck_of(self.recognizer, self.config, stream, bool(decompose))
-        self.sampler, self.sampling_steps, self.steps = split_pipeline(cfg, self.config)
+        self.sampler, self.sampling_steps, decoder, self.steps = split_pipeline(cfg, self.config)
+        #: Whether the pipeline samples itself (a data set that makes windows does it before), and what opens videos.
+        self.samples = any('Sample' in str(step['type']) for step in self.sampling_steps)
+        self.file_reader = 'opencv' if 'OpenCV' in decoder else None
         self.classes = class_words(tested_dataset(cfg), content)
         head: Any = getattr(self.recognizer, 'cls_head', None)
         self.multi_class = bool(getattr(head, 'multi_class', False))
@@ -152,11 +155,11 @@ class RecognizerReader:
         except KeyError as error:
             raise self._asks(error, self.steps) from error
 
-    def see(self, packed: Sequence[Dict[str, Any]], clips: Sequence[Sampled]) -> List[Seen]:
+    def see(self, packed: Sequence[Dict[str, Any]], clips: Sequence[Sampled], decompose: bool = True) -> List[Seen]:
         """One forward pass of a batch of packed clips, whose inputs have one shape."""
         from mmengine.dataset import pseudo_collate
         caught: List[Any] = []
-        hook = None if self.neck is None else self.neck.register_forward_pre_hook(
+        hook = None if self.neck is None or not decompose else self.neck.register_forward_pre_hook(
             lambda module, inputs: caught.append(inputs[0]))
         try:
             with torch.no_grad():
@@ -164,7 +167,7 @@ class RecognizerReader:
         finally:
             if hook is not None:
                 hook.remove()
-        if self.neck is None:
+        if hook is None:
             return [Seen(sample, None, 1, item['inputs']) for sample, item in zip(samples, packed)]
         # A recognizer that looks at its views one after the other calls the neck several times.
         maps = torch.cat([each if isinstance(each, torch.Tensor) else each[self.stream] for each in caught])
@@ -177,20 +180,20 @@ class RecognizerReader:
         share = 1 if len(maps) % crops == 0 else crops      # TSN takes all crops for one long clip
         kept = maps if share > 1 else maps[len(maps) - len(maps) // crops:]
         with torch.no_grad():
-            parts = self.neck.streams[self.stream].decompose(kept)
+            parts = cast(Any, self.neck).streams[self.stream].decompose(kept)
         self.shape = (1, *parts.stable.shape[1:])
         return parts, share
 
     def reading_of(self, seen: Seen, length: int) -> Reading:
         """Of a window of ``length`` frames."""
         crop = max(1, len(seen.inputs) // (1 if seen.inputs.dim() == 5 else length)) - 1
-        return Reading(seen.parts, pictures_of(seen.inputs, length, crop), *self._predictions(seen.sample))
+        return Reading(seen.parts, pictures_of(seen.inputs, length, crop), *self.predictions(seen.sample))
 
     def _asks(self, error: KeyError, steps: Sequence[Dict[str, Any]]) -> ValueError:
-        return ValueError(f'{self.config}: a step of the test pipeline asks for {error}, which frames of a video do not '
-                          f'have. Steps: {", ".join(str(step["type"]) for step in steps)}.')
+        return ValueError(f'{self.config}: a step of the test pipeline asks for {error}, which frames of a video do '
+                          f'not have. Steps: {", ".join(str(step["type"]) for step in steps)}.')
 
-    def _predictions(self, sample: Any) -> Tuple[Optional[np.ndarray], Optional[np.ndarray]]:
+    def predictions(self, sample: Any) -> Tuple[Optional[np.ndarray], Optional[np.ndarray]]:
         """Class probabilities ``(k,)``, and ratings ``(f, 2)``, of those that the head gives."""
         if 'pred_valence_arousal' in sample:
             return None, sample.pred_valence_arousal.detach().float().cpu().numpy().reshape(-1, 2)

@@ -117,12 +117,12 @@ def numbers_of(reading: Reading, length: int, seconds: float = 0.0) -> Numbers:
     squares, gate, ratings = None, None, reading.ratings
     try:
         if reading.parts is not None:
-            squares = {name: held(_finite(name, values), length)
+            squares = {name: held(finite(name, values), length)
                        for name, values in frame_squares(reading.parts).items()}
-            gate = held(_finite('frame gate', reading.parts.frame_gate[0].detach().double().cpu().numpy()), length)
+            gate = held(finite('frame gate', reading.parts.frame_gate[0].detach().double().cpu().numpy()), length)
         if ratings is not None:
-            ratings = held(_finite('ratings', ratings).reshape(-1, 2), length)
-        probabilities = None if reading.probabilities is None else _finite('probabilities', reading.probabilities)
+            ratings = held(finite('ratings', ratings).reshape(-1, 2), length)
+        probabilities = None if reading.probabilities is None else finite('probabilities', reading.probabilities)
     except FloatingPointError as error:
         raise ValueError(f'the window from {seconds:.2f} s: {error}') from error
     return Numbers(squares, gate, probabilities, ratings)
@@ -160,7 +160,8 @@ class _Merge:
                         self.probabilities, self.ratings, tuple(classes))
 
 
-def _finite(name: str, values: np.ndarray) -> np.ndarray:
+def finite(name: str, values: np.ndarray) -> np.ndarray:
+    """The values as float64; FloatingPointError where one is not finite."""
     values = np.asarray(values, dtype=np.float64)
     if not np.isfinite(values).all():
         raise FloatingPointError(f'{name} is not finite there. Look at the weights of the checkpoint and at the '
