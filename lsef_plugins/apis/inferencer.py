@@ -32,8 +32,8 @@ from .inputs import Bounds, Source, clips_of, is_one
 from .results import Inference, Inferences
 from .spans import Grid, Look, Span, batches, check_spans, every_frame, grid_of
 
-#: What one broken clip can raise; the host's transforms assert, OpenCV has an error of its own.
-FAILURES = (OSError, ValueError, RuntimeError, AssertionError, cv2.error)
+#: What one broken clip can raise; OpenCV has an error of its own.
+FAILURES = (OSError, ValueError, RuntimeError, cv2.error)
 
 
 class Packed(NamedTuple):

@@ -154,6 +154,10 @@ class RecognizerReader:
             return self._compose(results)
         except KeyError as error:
             raise self._asks(error, self.steps) from error
+        except AssertionError as error:     # the host's transforms assert, mostly without a word
+            height, width = frames[0].shape[:2]
+            raise ValueError(f'{self.config}: a step of the test pipeline refuses frames of {width} x {height} '
+                             f'({str(error) or "it does not say why"}). Steps: {_names(self.steps)}.') from error
 
     def see(self, packed: Sequence[Dict[str, Any]], clips: Sequence[Sampled], decompose: bool = True) -> List[Seen]:
         """One forward pass of a batch of packed clips, whose inputs have one shape."""
@@ -191,7 +195,7 @@ class RecognizerReader:
 
     def _asks(self, error: KeyError, steps: Sequence[Dict[str, Any]]) -> ValueError:
         return ValueError(f'{self.config}: a step of the test pipeline asks for {error}, which frames of a video do '
-                          f'not have. Steps: {", ".join(str(step["type"]) for step in steps)}.')
+                          f'not have. Steps: {_names(steps)}.')
 
     def predictions(self, sample: Any) -> Tuple[Optional[np.ndarray], Optional[np.ndarray]]:
         """Class probabilities ``(k,)``, and ratings ``(f, 2)``, of those that the head gives."""
@@ -211,9 +215,10 @@ class RecognizerReader:
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Scores ``(k,)`` as probabilities: of each label on its own, or of one among all."""
-        if self.multi_class:
-            return torch.from_numpy(scores).sigmoid().numpy()
-        return scores if self.average == 'prob' else torch.from_numpy(scores).softmax(0).numpy()
+        if self.average == 'prob':
+            return scores
+        tensor = torch.from_numpy(scores)
+        return (tensor.sigmoid() if self.multi_class else tensor.softmax(0)).numpy()
 
     def words(self, window: int) -> str:
         """What is decomposed, and how; after the first window."""
@@ -224,3 +229,7 @@ class RecognizerReader:
     def notes(self) -> str:
         """What to keep in mind."""
         return notes_of(self.checkpoint)
+
+
+def _names(steps: Sequence[Dict[str, Any]]) -> str:
+    return ', '.join(str(step['type']) for step in steps)
