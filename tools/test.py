@@ -35,6 +35,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--fold', type=int, help='of data sets with folds (DFEW: 1 to 5), for training and testing')
     parser.add_argument('--protocol', choices=['paper', 'clean'],
                         help="the epoch is picked on the test list ('paper') or on clips held out of training")
+    parser.add_argument('--allow-missing-weights', action='store_true',
+                        help='measure a checkpoint without all of the weights; the rest stays as initialised')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
     args = parser.parse_args(argv)
@@ -48,7 +50,8 @@ def main(argv=None) -> None:
         metrics = launch.test(
             args.config, args.checkpoint, work_dir=args.work_dir, dump=args.dump, show_dir=args.show_dir,
             show=args.show, interval=args.interval, wait_time=args.wait_time, options=args.cfg_options,
-            launcher=args.launcher, fold=args.fold, protocol=args.protocol)
+            launcher=args.launcher, fold=args.fold, protocol=args.protocol,
+            allow_missing_weights=args.allow_missing_weights)
     except (launch.LaunchError, CheckpointError, NotWrittenError) as error:
         sys.exit(f'error: {error}')
     if os.environ.get('RANK', '0') == '0':

@@ -167,6 +167,7 @@ def write_reports(args: argparse.Namespace) -> int:
     from lsef_plugins.datasets.integrity import video_fault
     from lsef_plugins.visualization.clip import plain_name
     from lsef_plugins.visualization.face_box import face_detector
+    from lsef_plugins.visualization.progress import progress_of
     from lsef_plugins.visualization.source import clips_in
     from lsef_plugins.visualization.video_report import Settings, report_clips
     source, folder = Path(args.video), Path(args.report)
@@ -196,16 +197,6 @@ def reader_of(args: argparse.Namespace) -> Any:
     from lsef_plugins.engine.window_reader import SPAN, RecognizerReader
     return RecognizerReader(args.config, args.checkpoint, args.device, args.stream, args.interval,
                             SPAN if args.span is None else args.span)
-
-
-def progress_of(name: str) -> Any:
-    """A line that counts, in a terminal in place and elsewhere every tenth."""
-    def progress(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            print(f'\r{name}: {done} of {total}', end='\n' if done == total else '', file=sys.stderr, flush=True)
-        elif done * 10 // total > (done - 1) * 10 // total:
-            print(f'{name}: {done} of {total}', file=sys.stderr, flush=True)
-    return progress
 
 
 def missing_package() -> Optional[str]:

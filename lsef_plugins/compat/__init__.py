@@ -23,6 +23,7 @@ REPAIRS = (
     'numpy_names',
     'video_writer',
     'prediction_drawing',
+    'rated_predictions',
 )
 
 

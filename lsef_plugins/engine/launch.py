@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from .launch_error import LaunchError
 from .resuming import agree_on_checkpoint, must_exist, newest_checkpoint, set_resume
 from .strategies import check_strategy
+from .weights import WeightsError, WholeWeights
 
 __all__ = ['LaunchError', 'build_runner', 'must_exist', 'newest_checkpoint', 'read_config', 'test', 'train']
 
@@ -78,7 +79,7 @@ def train(config: str, work_dir: Optional[str] = None, resume: Optional[str] = N
 def test(config: str, checkpoint: str, work_dir: Optional[str] = None, dump: Optional[str] = None,
          show_dir: Optional[str] = None, show: bool = False, interval: int = 1, wait_time: float = 2.0,
          options: Optional[dict] = None, launcher: str = 'none', fold: Optional[int] = None,
-         protocol: Optional[str] = None) -> dict:
+         protocol: Optional[str] = None, allow_missing_weights: bool = False) -> dict:
     """Test a checkpoint on the test set of a configuration file.
 
     Args:
@@ -93,6 +94,9 @@ def test(config: str, checkpoint: str, work_dir: Optional[str] = None, dump: Opt
         options: Overrides of single settings, dotted keys to values.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
         fold, protocol: Of every data set in the config that has folds or protocols, such as DFEWDataset.
+        allow_missing_weights: Measure a checkpoint that lacks weights of the model, which stay as they were
+            initialised, or has others (MMEngine warns). A runner of another type than MMEngine's Runner, whose
+            strategy loads the weights, is not checked.
 
     Returns:
         The metrics.
@@ -118,7 +122,14 @@ def test(config: str, checkpoint: str, work_dir: Optional[str] = None, dump: Opt
                                    interval=interval)
     if options:
         cfg.merge_from_dict(options)
-    return build_runner(cfg).test()
+    runner = build_runner(cfg)
+    if not allow_missing_weights and isinstance(runner, Runner):
+        runner.register_hook(WholeWeights())
+    try:
+        return runner.test()
+    except WeightsError as error:
+        raise LaunchError(f'{error} To measure it as it is, the rest as initialised: '
+                          '--allow-missing-weights.') from error
 
 
 def read_config(path: str, work_dir: Optional[str], launcher: str, options: Optional[dict],

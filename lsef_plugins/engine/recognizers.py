@@ -1,13 +1,17 @@
 """A recognizer with an LSEFNeck, its weights checked against it, and what its test pipeline does to frames."""
+import copy
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 import torch
+from mmengine.config import Config
 
 from lsef_plugins.models import LSEFNeck
 
+from .config_names import config_file
 from .launch import read_config
+from .weights import load_weights
 
 SAMPLERS = ('SampleFrames', 'DenseSampleFrames', 'UniformSample')
 
@@ -20,88 +24,67 @@ class Sampler(NamedTuple):
     clip_len: int
 
 
-def load_recognizer(config: str, checkpoint: Optional[str] = None, device: str = 'cpu') -> Tuple[Any, Any, Any]:
+class Steps(NamedTuple):
+    """A test pipeline in parts: how many frames it takes, the steps that sample, the name of the one that decodes, the
+    steps behind it."""
+    sampler: Sampler
+    sampling: List[Dict[str, Any]]
+    decoder: str
+    after: List[Dict[str, Any]]
+
+
+def load_recognizer(config: Union[str, Config], checkpoint: Optional[str] = None,
+                    device: str = 'cpu') -> Tuple[Any, Any, Any]:
     """The config, the recognizer in evaluation mode, and the checkpoint's content (None without one).
 
-    The checkpoint is read as weights and plain values only.
+    Args:
+        config: a path, the name of a package's config such as ``mmaction::...``, or a Config, which stays as it is.
+        checkpoint: path or URL, read as weights and plain values only; None leaves the recognizer untrained (seed 0).
+        device: such as 'cpu' or 'cuda:0'.
 
     Raises:
         OSError, ValueError: config or checkpoint cannot be used.
     """
     from mmaction.apis import init_recognizer
     from mmengine.runner import CheckpointLoader
-    cfg = read_config(config, None, 'none', None)
+    name = name_of(config)
+    cfg = copy.deepcopy(config) if isinstance(config, Config) else read_config(config_file(config), None, 'none', None)
     if 'model' not in cfg:
-        raise ValueError(f'{config} has no model: it is no config of a recognizer.')
+        raise ValueError(f'{name} has no model: it is no config of a recognizer.')
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:     # torch's word for a build without CUDA is an assertion
         raise ValueError(f'--device {device} cannot be used here: {str(error).splitlines()[0]}') from error
-    torch.manual_seed(0)            # for a recognizer without a checkpoint
-    try:
-        recognizer = init_recognizer(cfg, None, device=device)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f'{config}: its model cannot be built: {error.args[0] if error.args else error}') from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)            # for a recognizer without a checkpoint
+        try:
+            recognizer = init_recognizer(cfg, None, device=device)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f'{name}: its model cannot be built: {error.args[0] if error.args else error}') from error
     if checkpoint is None:
         return cfg, recognizer, None
     try:
         content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     except RuntimeError as error:   # a CheckpointError, which names the file and the way out
         raise ValueError(error) from error
-    load_weights(recognizer, content, checkpoint, config)
+    load_weights(recognizer, content, checkpoint, name)
     return cfg, recognizer, content
 
 
-def load_weights(recognizer: torch.nn.Module, content: Any, checkpoint: str, config: str) -> None:
-    """Loads all weights, or says which are not there.
-
-    Raises:
-        ValueError: the checkpoint has no weights of the neck, or is one of another model.
-    """
-    state = state_of(content)
-    check_weights(recognizer.state_dict(), state, checkpoint, config)
-    recognizer.load_state_dict(state, strict=False)
+def name_of(config: Union[str, Config]) -> str:
+    """What a config is called in messages."""
+    return (config.filename or 'the config') if isinstance(config, Config) else str(config)
 
 
-def state_of(content: Any) -> Dict[str, Any]:
-    """The weights of a checkpoint's content by the names they have without a wrapper."""
-    state = content.get('state_dict', content) if isinstance(content, Mapping) else {}
-    return {name[7:] if name.startswith('module.') else name: value for name, value in state.items()}
-
-
-def check_weights(own: Mapping[str, Any], state: Mapping[str, Any], checkpoint: str, config: str) -> None:
-    """Compares the weights of a model with those of a checkpoint, by name and shape.
-
-    Raises:
-        ValueError: see :func:`load_weights`.
-    """
-    missing = [name for name in own if name not in state and not name.endswith('num_batches_tracked')]
-    necks = [name for name in missing if name.split('.')[0] == 'neck']
-    if missing and necks == missing:
-        raise ValueError(f'{checkpoint} has no weights of the neck ({len(necks)} are missing, such as {necks[0]}): it '
-                         f'was trained without one. Train {Path(config).name} from it (--cfg-options load_from='
-                         f'{checkpoint}) and give that checkpoint.')
-    if missing:
-        raise ValueError(f'{checkpoint} does not fit {config}: {len(missing)} weights are missing, such as '
-                         f'{", ".join(missing[:3])}. Give the config it was trained with.')
-    for name, value in own.items():
-        if name in state and tuple(state[name].shape) != tuple(value.shape):
-            raise ValueError(f'{checkpoint} does not fit {config}: size mismatch for {name}, '
-                             f'{tuple(state[name].shape)} in the checkpoint and {tuple(value.shape)} in the '
-                             'model. Give the config it was trained with.')
-    dropped = [name for name in state if name.split('.')[0] == 'neck']
-    if dropped and not any(name.split('.')[0] == 'neck' for name in own):
-        raise ValueError(f'{checkpoint} has a neck ({dropped[0]} and so on) and {config} has none: without it the '
-                         'weights are of no use. Give the config it was trained with.')
-
-
-def neck_of(recognizer: torch.nn.Module, config: str, stream: int = 0) -> Any:
-    """The recognizer's LSEFNeck.
+def neck_of(recognizer: torch.nn.Module, config: str, stream: int = 0, needed: bool = True) -> Any:
+    """The recognizer's LSEFNeck; None where there is none and none is ``needed``.
 
     Raises:
         ValueError: it has none, or the neck has no such stream.
     """
     necks: List[Any] = [module for module in recognizer.modules() if isinstance(module, LSEFNeck)]
+    if not necks and not needed:
+        return None
     if not necks:
         raise ValueError(f"{config}: this {type(recognizer).__name__} has no LSEFNeck. Add neck=dict("
                          "type='LSEFNeck') to its model, or leave --config out to decompose the pixels.")
@@ -118,8 +101,8 @@ def tested_dataset(cfg: Any) -> Dict[str, Any]:
     return dataset
 
 
-def split_pipeline(cfg: Any, config: str) -> Tuple[Sampler, List[Dict[str, Any]]]:
-    """How the test pipeline samples, and its steps behind the one that decodes.
+def split_pipeline(cfg: Any, config: str) -> Steps:
+    """The test pipeline around its last step that decodes.
 
     Raises:
         ValueError: it does not decode, or does not say how many frames it samples.
@@ -132,7 +115,10 @@ def split_pipeline(cfg: Any, config: str) -> Tuple[Sampler, List[Dict[str, Any]]
         raise ValueError(f'{config}: no step of the test pipeline decodes ({", ".join(names) or "it is empty"}), so '
                          'there is no place to put frames in. Frames of a video need a pipeline of videos or frames.')
     samplers = [step for step in steps[:decoding[-1]] if str(step['type']).split('.')[-1] in SAMPLERS]
-    return _sampler(samplers[-1] if samplers else dataset, config), steps[decoding[-1] + 1:]
+    # What opens a file (DecordInit, ...) has no business with frames that are there.
+    before = [step for step, name in zip(steps[:decoding[-1]], names) if 'Init' not in name and 'Decode' not in name]
+    return Steps(_sampler(samplers[-1] if samplers else dataset, config), before, names[decoding[-1]],
+                 steps[decoding[-1] + 1:])
 
 
 def _sampler(step: Mapping[str, Any], config: str) -> Sampler:

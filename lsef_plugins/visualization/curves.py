@@ -22,16 +22,17 @@ def curve_columns(timeline: Timeline, events: Sequence[Event]) -> Dict[str, List
     """Name -> one rounded value for each sampled frame.
 
     ``frame``, ``time_s``, ``window`` (from 1), ``base_energy_ratio``, ``transient_energy_ratio``,
-    ``residual_energy_ratio``, ``frame_gate``, ``event`` (from 1; None for none), and where there are any ``valence``,
-    ``arousal`` and ``p_<class>``.
+    ``residual_energy_ratio``, ``frame_gate``, ``event`` (from 1; None for none) of a decomposition, and where there are
+    any ``valence``, ``arousal`` and ``p_<class>``.
     """
-    table, numbers = timeline.table(), event_numbers(events, len(timeline.indices))
     columns: Dict[str, List[Any]] = {
         'frame': timeline.indices.tolist(), 'time_s': _rounded(timeline.times, 4),
         'window': (timeline.window + 1).tolist()}
-    columns.update((f'{name}_energy_ratio', [float(f'{value:.6g}') for value in table[name]]) for name in ENERGIES)
-    columns['frame_gate'] = _rounded(table['frame_gate'], 4)
-    columns['event'] = [int(number) or None for number in numbers]
+    if timeline.decomposed:
+        table, numbers = timeline.table(), event_numbers(events, len(timeline.indices))
+        columns.update((f'{name}_energy_ratio', [float(f'{value:.6g}') for value in table[name]]) for name in ENERGIES)
+        columns['frame_gate'] = _rounded(table['frame_gate'], 4)
+        columns['event'] = [int(number) or None for number in numbers]
     if timeline.ratings is not None:
         columns.update((name, _rounded(timeline.ratings[:, axis], 4)) for axis, name in enumerate(RATINGS))
     if timeline.probabilities is not None:
@@ -91,16 +92,21 @@ def write_curves(csv_file: Union[str, Path], json_file: Union[str, Path], timeli
                  about: Mapping[str, Any]) -> Tuple[Path, Path]:
     """Writes both files, each whole or not at all; ``about`` goes in front of the JSON (video, sampling, model ...)."""
     columns = curve_columns(timeline, events)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values()))        # None is an empty cell
-    write_whole(csv_file, text.getvalue())
+    write_columns(csv_file, columns)
     head = dict(about, events=event_rows(timeline, events), windows=window_rows(timeline))
     # Column by column: the encoder holds a small string for each number until it is done.
     frames = ',\n'.join(f'{_json(name)}: {_json(values)}' for name, values in columns.items())
     write_whole(json_file, f'{_json(head)[:-1]},\n"frames": {{{frames}}}}}\n')
     return Path(csv_file), Path(json_file)
+
+
+def write_columns(path: Union[str, Path], columns: Mapping[str, Sequence[Any]]) -> None:
+    """Columns of equal length as CSV, whole or not at all; None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values()))
+    write_whole(path, text.getvalue())
 
 
 def _json(value: Any) -> str:

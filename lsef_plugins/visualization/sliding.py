@@ -5,7 +5,8 @@ Frames are sampled on one grid, every ``interval``-th of the video, so that over
 several windows takes its value from the one it is most central in (of two equally near, the earlier): what a window
 decides is the stretch up to half-way to its neighbours' centres, and each position is decided once.
 """
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+import collections
+from typing import Any, Callable, Deque, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -53,6 +54,23 @@ def held(values: np.ndarray, length: int) -> np.ndarray:
     """
     values = np.asarray(values)
     return values[np.arange(length) * len(values) // length]
+
+
+def windows_of_stream(frames: Iterable[Any], length: int, stride: int) -> Iterator[Tuple[int, List[Any]]]:
+    """The windows of :func:`plan_windows` while the end is not known: ``(start, frames)``, the last one at the end.
+
+    At most ``length`` frames are held. Nothing is yielded where fewer come.
+    """
+    held_frames: Deque[Any] = collections.deque(maxlen=length)
+    count, last = 0, -1
+    for frame in frames:
+        held_frames.append(frame)
+        count += 1
+        if count >= length and (count - length) % stride == 0:
+            last = count - length
+            yield last, list(held_frames)
+    if count - length > last:
+        yield count - length, list(held_frames)
 
 
 class FrameWindows:

@@ -172,8 +172,12 @@ def frame_names(folder: Path) -> List[str]:
     return sorted((entry.name for entry in folder.iterdir() if _is(entry, IMAGE_SUFFIXES)), key=_natural)
 
 
-def clips_in(folder: Union[str, Path]) -> List[Path]:
+def clips_in(folder: Union[str, Path], recursive: bool = False) -> List[Path]:
     """The clips of a folder: its videos and its subfolders of frames, in natural order; or itself, if it holds frames.
+
+    Args:
+        folder: where they lie.
+        recursive: whether subfolders that hold no frames are searched, too (links to folders are not followed).
 
     Raises:
         ValueError: it holds neither.
@@ -181,12 +185,24 @@ def clips_in(folder: Union[str, Path]) -> List[Path]:
     folder = Path(folder)
     if frame_names(folder):
         return [folder]
-    found = [entry for entry in folder.iterdir() if _is(entry, VIDEO_SUFFIXES)
-             or (entry.is_dir() and not entry.name.startswith('.') and frame_names(entry))]
+    found = _clips(folder, recursive)
     if not found:
         raise ValueError(f'{folder} holds no videos ({", ".join(VIDEO_SUFFIXES)}), no pictures and no folders of '
                          'pictures. Give a video, a folder of videos or a folder of frames.')
-    return sorted(found, key=lambda entry: _natural(entry.name))
+    return sorted(found, key=lambda entry: _natural(entry.relative_to(folder).as_posix()))
+
+
+def _clips(folder: Path, recursive: bool) -> List[Path]:
+    found: List[Path] = []
+    for entry in folder.iterdir():
+        if _is(entry, VIDEO_SUFFIXES):
+            found.append(entry)
+        elif entry.is_dir() and not entry.name.startswith('.'):
+            if frame_names(entry):
+                found.append(entry)
+            elif recursive and not entry.is_symlink():
+                found += _clips(entry, recursive)
+    return found
 
 
 def _is(entry: Path, suffixes: Sequence[str]) -> bool:

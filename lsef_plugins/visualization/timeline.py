@@ -18,10 +18,20 @@ NAMES = ('base', 'transient', 'residual', 'frame')
 
 
 class Reading(NamedTuple):
-    """Of one window: ``parts`` as of :class:`lsef_plugins.nn.Decomposition` for one clip, ``probabilities`` ``(k,)``,
-    ``ratings`` (valence, arousal) ``(2,)`` or ``(f, 2)``; ``frames`` as the reader saw them ``(t, h, w, 3)`` uint8."""
+    """Of one window: ``parts`` as of :class:`lsef_plugins.nn.Decomposition` for one clip (None: not decomposed),
+    ``probabilities`` ``(k,)``, ``ratings`` (valence, arousal) ``(2,)`` or ``(f, 2)``; ``frames`` as the reader saw them
+    ``(t, h, w, 3)`` uint8."""
     parts: Any
     frames: np.ndarray
+    probabilities: Optional[np.ndarray] = None
+    ratings: Optional[np.ndarray] = None
+
+
+class Numbers(NamedTuple):
+    """What is kept of a window of ``n`` frames: ``squares`` (see :func:`frame_squares`) and ``frame_gate``, ``(n,)``
+    each (None: not decomposed), ``probabilities`` ``(k,)``, ``ratings`` ``(n, 2)``."""
+    squares: Optional[Dict[str, np.ndarray]] = None
+    frame_gate: Optional[np.ndarray] = None
     probabilities: Optional[np.ndarray] = None
     ratings: Optional[np.ndarray] = None
 
@@ -29,8 +39,8 @@ class Reading(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class Timeline:
     """Curves of a video: numbers of its sampled frames ``indices`` ``(n,)``, their ``times`` in seconds, the ``window``
-    that decided each, energies ``squares`` (see :func:`frame_squares`), ``frame_gate``, all ``(n,)``; ``probabilities``
-    ``(m, k)`` with the names ``classes``; ``ratings`` ``(n, 2)``."""
+    that decided each, energies ``squares`` (see :func:`frame_squares`), ``frame_gate``, all ``(n,)``, NaN where nothing
+    was decomposed; ``probabilities`` ``(m, k)`` with the names ``classes``; ``ratings`` ``(n, 2)``."""
     indices: np.ndarray
     times: np.ndarray
     windows: Sequence[Window]
@@ -40,6 +50,11 @@ class Timeline:
     probabilities: Optional[np.ndarray] = None
     ratings: Optional[np.ndarray] = None
     classes: Sequence[str] = ()
+
+    @property
+    def decomposed(self) -> bool:
+        """Whether there are energies."""
+        return bool(np.isfinite(self.frame_gate).all())
 
     def table(self) -> Dict[str, np.ndarray]:
         """As :func:`energy_table` gives it for a clip."""
@@ -77,14 +92,40 @@ def read_timeline(frames: FrameWindows, reader: Callable[[List[np.ndarray], np.n
     indices, windows = np.asarray(frames.indices), list(frames.windows)
     merge = _Merge(len(indices), windows)
     for number, (window, pictures) in enumerate(frames):
-        try:
-            merge.add(number, reader(pictures, indices[window.start:window.stop]))
-        except FloatingPointError as error:
-            raise ValueError(f'the window from {indices[window.start] / fps:.2f} s: {error}') from error
+        reading = reader(pictures, indices[window.start:window.stop])
+        merge.add(number, numbers_of(reading, window.stop - window.start, indices[window.start] / fps))
         if progress is not None:
             progress(number + 1, len(windows))
-    return Timeline(indices, indices / fps, windows, merge.window, merge.squares, merge.frame_gate,
-                    merge.probabilities, merge.ratings, tuple(classes))
+    return merge.timeline(indices, fps, classes)
+
+
+def merge_numbers(indices: np.ndarray, windows: Sequence[Window], numbers: Sequence[Numbers], fps: float,
+                  classes: Sequence[str] = ()) -> Timeline:
+    """The timeline of windows that were read before their number was known."""
+    merge = _Merge(len(indices), windows)
+    for number, each in enumerate(numbers):
+        merge.add(number, each)
+    return merge.timeline(indices, fps, classes)
+
+
+def numbers_of(reading: Reading, length: int, seconds: float = 0.0) -> Numbers:
+    """The numbers of a window of ``length`` frames that begins at ``seconds``; the rest of the reading can go.
+
+    Raises:
+        ValueError: they are not finite.
+    """
+    squares, gate, ratings = None, None, reading.ratings
+    try:
+        if reading.parts is not None:
+            squares = {name: held(finite(name, values), length)
+                       for name, values in frame_squares(reading.parts).items()}
+            gate = held(finite('frame gate', reading.parts.frame_gate[0].detach().double().cpu().numpy()), length)
+        if ratings is not None:
+            ratings = held(finite('ratings', ratings).reshape(-1, 2), length)
+        probabilities = None if reading.probabilities is None else finite('probabilities', reading.probabilities)
+    except FloatingPointError as error:
+        raise ValueError(f'the window from {seconds:.2f} s: {error}') from error
+    return Numbers(squares, gate, probabilities, ratings)
 
 
 class _Merge:
@@ -97,29 +138,30 @@ class _Merge:
         self.probabilities: Optional[np.ndarray] = None
         self.ratings: Optional[np.ndarray] = None
 
-    def add(self, number: int, reading: Reading) -> None:
+    def add(self, number: int, numbers: Numbers) -> None:
         window = self.windows[number]
-        length, here = window.stop - window.start, slice(window.first, window.last)
-        mine = slice(window.first - window.start, window.last - window.start)
+        here, mine = slice(window.first, window.last), slice(window.first - window.start, window.last - window.start)
         self.window[here] = number
-        for name, values in frame_squares(reading.parts).items():
-            self.squares[name][here] = held(_finite(name, values), length)[mine]
-        gate = reading.parts.frame_gate[0].detach().double().cpu().numpy()
-        self.frame_gate[here] = held(_finite('frame gate', gate), length)[mine]
-        if reading.probabilities is not None:
-            self._probabilities(number, _finite('probabilities', reading.probabilities))
-        if reading.ratings is not None:
+        if numbers.squares is not None and numbers.frame_gate is not None:
+            for name, values in numbers.squares.items():
+                self.squares[name][here] = values[mine]
+            self.frame_gate[here] = numbers.frame_gate[mine]
+        if numbers.probabilities is not None:
+            if self.probabilities is None:
+                self.probabilities = np.full((len(self.windows), len(numbers.probabilities)), np.nan)
+            self.probabilities[number] = numbers.probabilities
+        if numbers.ratings is not None:
             if self.ratings is None:
                 self.ratings = np.full((len(self.window), 2), np.nan)
-            self.ratings[here] = held(_finite('ratings', reading.ratings).reshape(-1, 2), length)[mine]
+            self.ratings[here] = numbers.ratings[mine]
 
-    def _probabilities(self, number: int, values: np.ndarray) -> None:
-        if self.probabilities is None:
-            self.probabilities = np.full((len(self.windows), len(values)), np.nan)
-        self.probabilities[number] = values
+    def timeline(self, indices: np.ndarray, fps: float, classes: Sequence[str]) -> Timeline:
+        return Timeline(indices, indices / fps, self.windows, self.window, self.squares, self.frame_gate,
+                        self.probabilities, self.ratings, tuple(classes))
 
 
-def _finite(name: str, values: np.ndarray) -> np.ndarray:
+def finite(name: str, values: np.ndarray) -> np.ndarray:
+    """The values as float64; FloatingPointError where one is not finite."""
     values = np.asarray(values, dtype=np.float64)
     if not np.isfinite(values).all():
         raise FloatingPointError(f'{name} is not finite there. Look at the weights of the checkpoint and at the '

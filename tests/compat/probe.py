@@ -184,6 +184,16 @@ def prediction_drawing():
     return sorted(path.name for path in (FOLDER / 'shown').rglob('*.png'))
 
 
+@probe
+def rated_predictions():
+    import torch
+    from mmaction.apis.inferencers import ActionRecogInferencer
+    from mmaction.structures import ActionDataSample
+    sample = ActionDataSample()
+    sample.set_field(torch.tensor([0.25, -0.5]), 'pred_valence_arousal', dtype=torch.Tensor)
+    return ActionRecogInferencer.pred2dict(None, sample)
+
+
 def main():
     if MODE == 'repaired':
         from lsef_plugins.compat import apply_repairs

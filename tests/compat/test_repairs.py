@@ -27,6 +27,8 @@ EXPECTED = {
     'numpy_names': (NUMPY_2, 'np.Inf', [37, 25]),
     'video_writer': (True, 'moviepy', True),
     'prediction_drawing': (True, 'permute', ['0.png', '1.png', '2.png', '3.png']),
+    'rated_predictions': (True, 'pred_label',
+                          {'pred_labels': ['valence', 'arousal'], 'pred_scores': [0.25, -0.5]}),
 }
 
 
@@ -74,6 +76,7 @@ def test_every_file_of_the_room_is_in_the_list_and_says_when_to_delete_it():
 
 def test_repairing_twice_changes_nothing_more():
     compat.apply_repairs()
+    from mmaction.apis.inferencers import ActionRecogInferencer
     from mmaction.models.heads import BaseHead
     from mmaction.visualization import ActionVisualizer, LocalVisBackend
     from mmengine.dist import utils
@@ -87,7 +90,7 @@ def test_repairing_twice_changes_nothing_more():
         return (LocalBackend.put, CheckpointHook._save_checkpoint_with_step, CheckpointHook._save_best_checkpoint,
                 MMDistributedDataParallel.__init__, AmpOptimWrapper.__init__, BaseHead.loss_by_feat,
                 utils._init_dist_pytorch, utils._init_dist_slurm, CheckpointLoader._schemes[''],
-                ActionVisualizer.add_datasample, LocalVisBackend.add_video,
+                ActionVisualizer.add_datasample, LocalVisBackend.add_video, ActionRecogInferencer.pred2dict,
                 len(torch.serialization.get_safe_globals()) if TORCH >= (2, 4) else 0)
 
     once = state()

@@ -239,6 +239,29 @@ def test_testing_prints_dumps_and_draws(train, test, config, tmp_path, capsys):
     assert len(list((tmp_path / 'shown' / '0_0').rglob('*.png'))) == 8
 
 
+def test_a_checkpoint_without_all_weights_is_not_measured_unless_that_is_meant(test, config, tmp_path, capsys):
+    from mmaction.registry import MODELS
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+    plugged, stock = config(**WITH_NECK), config('stock')
+    init_default_scope('mmaction')
+    state = MODELS.build(Config.fromfile(plugged).model).state_dict()
+    torch.save({'state_dict': {f'module.{name}': value for name, value in state.items()}}, tmp_path / 'whole.pth')
+    torch.save({'state_dict': {name: value for name, value in state.items() if not name.startswith('neck')}},
+               tmp_path / 'stock.pth')
+    rest = ['--work-dir', str(tmp_path / 'w')]
+    test([plugged, str(tmp_path / 'whole.pth'), *rest])
+    assert 'acc/top1: ' in capsys.readouterr().out.splitlines()[-1]
+    for path, weights_file, words in (
+            (plugged, 'stock.pth', 'stock.pth has no weights of the neck'),
+            (stock, 'whole.pth', 'whole.pth has a neck')):
+        with pytest.raises(SystemExit, match=f'error: .*{words}.*: --allow-missing-weights'):
+            test([path, str(tmp_path / weights_file), *rest])
+        assert 'acc/top1' not in capsys.readouterr().out
+    test([plugged, str(tmp_path / 'stock.pth'), *rest, '--allow-missing-weights'])
+    assert 'acc/top1: ' in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_inference_from_the_trained_checkpoint(train, config, tiny_videos, tmp_path):
     from mmaction.apis import inference_recognizer, init_recognizer
     path = config()

@@ -61,3 +61,13 @@ def test_gaps_between_windows_and_videos_shorter_than_one_are_refused():
         plan_windows(100, 8, 9)
     with pytest.raises(ValueError, match='7 sampled frames are fewer than the 8 of one window'):
         plan_windows(7, 8)
+
+
+def test_windows_of_a_stream_are_those_of_a_plan_that_knows_the_end():
+    from lsef_plugins.visualization.sliding import windows_of_stream
+    for count in range(1, 23):
+        for length, stride in ((5, 2), (5, 5), (4, 1), (1, 1)):
+            found = list(windows_of_stream(iter(range(count)), length, stride))
+            planned = [] if count < length else plan_windows(count, length, stride)
+            assert [(start, frames) for start, frames in found] == \
+                [(window.start, list(range(window.start, window.stop))) for window in planned], (count, length, stride)

@@ -71,3 +71,13 @@ def test_a_folder_is_a_clip_of_frames_or_holds_clips(tmp_path, folder):
     (tmp_path / 'a' / '1.jpg').write_text('')
     (tmp_path / 'empty').mkdir()
     assert [path.name for path in clips_in(tmp_path)] == ['a', 'b9.MP4', 'b10.mp4']
+
+
+def test_subfolders_are_searched_only_where_that_is_asked_for(tmp_path):
+    for name in ('b/deep/2.mp4', 'b/deep/10.mp4', 'a.mp4', 'c/frames/1.png', 'd/1.jpg', '.hidden/x.mp4', 'b/.h/y.mp4'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b'x')
+    (tmp_path / 'loop').symlink_to(tmp_path)
+    assert clips_in(tmp_path) == [tmp_path / 'a.mp4', tmp_path / 'd']
+    assert clips_in(tmp_path, recursive=True) == [
+        tmp_path / name for name in ('a.mp4', 'b/deep/2.mp4', 'b/deep/10.mp4', 'c/frames', 'd')]

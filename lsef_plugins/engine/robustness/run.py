@@ -19,7 +19,6 @@ from typing import Any, Optional, Union
 
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.hooks import Hook
 from mmengine.runner import Runner, TestLoop
 
 from lsef_plugins.datasets.transforms.clip_corruption import clip_identity
@@ -29,7 +28,7 @@ from ...version import __version__
 from ...visualization.writing import whole_file
 from .. import launch
 from ..data_errors import data_errors
-from ..recognizers import check_weights, state_of
+from ..weights import WholeWeights
 from .windows import ViewClasses, sampler_of, windows_of
 
 CLEAN = 'clean'
@@ -221,14 +220,6 @@ def check_reference(result: dict, reference: dict) -> None:
         raise launch.LaunchError(f'The reference {reference.get("file", "")} was measured on other clips or labels '
                                  f'({theirs["count"]} clips, here {ours["count"]}): errors of different test sets '
                                  'have no ratio. Measure it on these.')
-
-
-class WholeWeights(Hook):
-    """Refuses a checkpoint without all of the model's weights; MMEngine would warn and measure random numbers."""
-
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """ValueError for missing weights, weights of another shape, and a neck that the config does not have."""
-        check_weights(runner.model.state_dict(), state_of(checkpoint), runner._load_from, str(runner.cfg.filename))
 
 
 def _loaded_runner(cfg: Config, windows: int) -> tuple[Runner, ViewClasses]:
