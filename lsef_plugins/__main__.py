@@ -1,7 +1,7 @@
 """``python -m lsef_plugins doctor`` and ``python -m lsef_plugins list``.
 
-The package registers nothing when Python looks for this file, so that a host that cannot be imported is a finding of the
-doctor and not its end.
+The package registers nothing when Python looks for this file, so that a host that cannot be imported is a finding of
+the doctor and not its end.
 """
 import argparse
 import importlib.util

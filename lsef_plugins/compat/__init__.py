@@ -12,6 +12,7 @@ REPAIRS = (
     'host_requirements',  # first: says in one sentence what is missing instead of failing somewhere inside
     'missing_drn',  # before anything imports mmaction.models
     'config_inheritance',
+    'package_configs',
     'checkpoint_allow_list',
     'checkpoint_errors',
     'whole_checkpoints',

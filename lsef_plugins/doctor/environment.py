@@ -72,13 +72,17 @@ def readers() -> Iterator[Finding]:
     if importlib.util.find_spec('cv2') is None:
         yield Finding('opencv', 'not installed: videos are neither written nor read', NOTE)
         return
-    from ..datasets.synthetic.video import encode
+    import cv2
+
     from ..visualization.clip import sample_video
     frames = np.empty((8, 64, 64, 3), np.uint8)
     frames[:] = 20 + 25 * np.arange(8, dtype=np.uint8)[:, None, None, None]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'clip.mp4'
-        encode(path, frames, 25)
+        video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), 25, (64, 64))
+        for frame in frames:
+            video.write(frame)
+        video.release()
         for name, module in (('opencv', 'cv2'), ('decord', 'decord')):
             if importlib.util.find_spec(module) is None:
                 yield Finding(name, "not installed: MMAction2's DecordInit needs it", NOTE)

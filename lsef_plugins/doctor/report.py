@@ -1,5 +1,6 @@
 """The examination as text that can be pasted in public: no user, no home, no host name in it."""
 import contextlib
+import functools
 import getpass
 import os
 import re
@@ -41,7 +42,7 @@ def _self_test() -> List[Finding]:
     with contextlib.suppress(Exception):
         if host.is_usable():
             tests.append(('recognizer', selftest.recognizers))
-    found = [finding for name, test in tests for finding in guarded(name, lambda test=test: selftest.timed(test))]
+    found = [finding for name, test in tests for finding in guarded(name, functools.partial(selftest.timed, test))]
     return [*found, Finding('took', f'{time.perf_counter() - start:.1f} s')]
 
 
@@ -68,7 +69,7 @@ def anonymous(text: str) -> str:
             text = text.replace(spelling, places[place])
     # Any other folder of a person, and names that stand alone.
     text = re.sub(r'/(home|Users|root)(/[^/\s\'",;:)]+)?', '<home>', text)
-    for name, shown in [*((host, '<host>') for host in _hosts()), *((user, '<user>') for user in _users())]:
+    for name, shown in [*((name, '<host>') for name in _hosts()), *((name, '<user>') for name in _users())]:
         text = re.sub(rf'(?<![\w.-]){re.escape(name)}(?![\w-])', shown, text)
     return text
 

@@ -10,7 +10,6 @@ from ..nn import LSEF
 from .findings import FAULT, GOOD, NOTE, Finding
 
 
-
 def planted() -> Iterator[Finding]:
     """A base of rank one, an event, and a bad frame, in noise of 0.05: each must be found in its own place."""
     generator = torch.Generator().manual_seed(0)
@@ -44,13 +43,15 @@ def compiled() -> Iterator[Finding]:
     for device in ('cpu', *(['cuda'] if torch.cuda.is_available() and 'cuda' in ops.status()['devices'] else [])):
         worst = max(float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-6))
                     for ours, theirs in zip(_computed('compiled', device), _computed('reference', device)))
-        yield from _told(f'compiled operators, {device}', {f'they differ from the formulas by {worst:.1e}': worst < 1e-3},
+        laws = {f'they differ from the formulas by {worst:.1e}': worst < 1e-3}
+        yield from _told(f'compiled operators, {device}', laws,
                          f'equal to the formulas within {worst:.0e}, gradients too')
 
 
 def _computed(backend: str, device: str) -> List[Tensor]:
     torch.manual_seed(0)
     lsef = LSEF(16)
+    assert lsef.cim is not None
     torch.nn.init.normal_(lsef.cim.out.weight, std=0.1)
     x = torch.randn(2, 16, 9, 5, 4, generator=torch.Generator().manual_seed(1)) + 2
     lsef, x = lsef.to(device), x.to(device).requires_grad_()
