@@ -14,13 +14,18 @@ from setuptools.command.build_py import build_py
 from setuptools.dist import Distribution
 
 HERE = Path(__file__).resolve().parent
+# What mim and MMEngine look for inside an installed package, under .mim, and where it lies in the checkout.
+MIM = {'configs': 'mmaction_configs', 'tools': 'tools'}
+# These make or check environments from a checkout; an installed package is none.
+CHECKOUT_TOOLS = ('quickstart.py', 'quickstart.sh', 'environment.sh', 'run_tests.sh', 'gpu_checks.sh', 'check_wheel.sh',
+                  'coverage.sh', 'build_docs.sh')
 BUILD_OPS = os.environ.get('LSEF_BUILD_OPS', 'auto')
 VERSION: dict = {}
 exec((HERE / 'lsef_plugins' / 'version.py').read_text(encoding='utf-8'), VERSION)
 
 
-class BuildWithOps(build_py):
-    """Adds the compiled operators, in the source tree for an editable install."""
+class BuildWithMore(build_py):
+    """Adds configs and tools for mim, and the compiled operators; in the source tree for an editable install."""
 
     def run(self):
         if BUILD_OPS not in ('auto', '1', '0'):
@@ -28,7 +33,22 @@ class BuildWithOps(build_py):
         super().run()
         editable = getattr(self, 'editable_mode', False)
         root = HERE if editable else Path(self.build_lib)
-        package = root / 'lsef_plugins' / 'ops'
+        self.add_mim(root / 'lsef_plugins' / '.mim', editable)
+        self.add_operators(root / 'lsef_plugins' / 'ops', editable)
+
+    def add_mim(self, folder, editable):
+        folder.mkdir(exist_ok=True)
+        for name, source in MIM.items():
+            target = folder / name
+            if editable:
+                if not target.exists():     # the checkout has these links; an unpacked sdist does not
+                    target.symlink_to(os.path.relpath(str(HERE / source), str(folder)))
+                continue
+            shutil.rmtree(str(target), ignore_errors=True)
+            shutil.copytree(str(HERE / source), str(target),
+                            ignore=shutil.ignore_patterns('__pycache__', *CHECKOUT_TOOLS))
+
+    def add_operators(self, package, editable):
         if not editable:
             # A package holds the library of its own build or none: not one that lay in the checkout or in build/.
             shutil.rmtree(str(package / '_lib'), ignore_errors=True)
@@ -76,8 +96,8 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['lsef_plugins', 'lsef_plugins.*']),
-    package_data={'lsef_plugins.ops': ['csrc/*', '_lib/*.so']},
-    cmdclass={'build_py': BuildWithOps, **wheel_tag()},
+    package_data={'lsef_plugins': ['.mim/model-index.yml'], 'lsef_plugins.ops': ['csrc/*', '_lib/*.so']},
+    cmdclass={'build_py': BuildWithMore, **wheel_tag()},
     distclass=PlatformDistribution,
     python_requires='>=3.9',
     # No upper bounds and no OpenMMLab package here: installing the pack never replaces what a user has.

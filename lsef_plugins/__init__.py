@@ -7,11 +7,15 @@ mathematics (:mod:`lsef_plugins.functional`, :mod:`lsef_plugins.nn`) works alone
 """
 import importlib.util
 import os
+import sys
 
 from .version import __version__
 
 __all__ = ['__version__']
 
-if os.environ.get('LSEF_PLUGINS_REGISTER', '1') != '0' and importlib.util.find_spec('mmaction'):
+# argv[0] is '-m' while Python looks for the module of `python -m lsef_plugins...`, which registers what it needs
+# itself: the doctor has to start where MMAction2 does not.
+if (os.environ.get('LSEF_PLUGINS_REGISTER', '1') != '0' and getattr(sys, 'argv', [''])[:1] != ['-m']
+        and importlib.util.find_spec('mmaction')):
     from .register_all import register_all
     register_all()

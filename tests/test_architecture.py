@@ -12,7 +12,7 @@ STEPS = {
     'ops': 1, 'functional': 2, 'nn': 3, 'optim': 3,
     'visualization': 4, 'registry': 10,
     'models': 12, 'engine': 13, 'datasets': 11, 'evaluation': 11,
-    'compat': 20, 'register_all': 21, '__init__': 22, 'apis': 23,
+    'compat': 20, 'register_all': 21, '__init__': 22, 'components': 22, 'apis': 23, 'doctor': 23, '__main__': 24,
 }
 # Reading annotations, drawing and the numpy formulas of evaluation need no OpenMMLab either.
 HOST_FREE = ('files', 'ops', 'functional', 'nn', 'optim', 'version', 'evaluation/functional', 'visualization',

@@ -1,15 +1,18 @@
 """Repairs of somebody else's releases: one file each, stating fault, mend, and when to delete it.
 
-Each module has ``apply()``: idempotent, silent, and without effect on a host that does not have the fault.
+Each module has ``apply()``: idempotent, silent, and without effect on a host that does not have the fault; and
+``reason()``: one clause why the repair acts here, before and after it was made, or an empty string where it does not.
 The host is asked what it does (a feature test) rather than which version it is, wherever that can be
 asked. Nothing healthy is replaced, and no safety of the host is switched off.
 """
 import importlib
+from typing import Dict
 
 REPAIRS = (
     'host_requirements',  # first: says in one sentence what is missing instead of failing somewhere inside
     'missing_drn',  # before anything imports mmaction.models
     'config_inheritance',
+    'package_configs',
     'checkpoint_allow_list',
     'weights_only',
     'checkpoint_errors',
@@ -36,3 +39,8 @@ def apply_repairs() -> None:
     """
     for name in REPAIRS:
         importlib.import_module(f'{__name__}.{name}').apply()
+
+
+def reasons() -> Dict[str, str]:
+    """Why each repair acts on the installed host; an empty string where the host is healthy."""
+    return {name: importlib.import_module(f'{__name__}.{name}').reason() for name in REPAIRS}

@@ -22,13 +22,19 @@ DTYPES = ('Bool', 'Int8', 'Int16', 'Int32', 'Int64', 'UInt8', 'UInt16', 'UInt32'
 _applied = False
 
 
+def reason() -> str:
+    import torch
+    # before torch 2.4 there is neither the list nor the fault
+    return ('this torch reads weights only, and MMEngine keeps its log history in checkpoints'
+            if hasattr(torch.serialization, 'add_safe_globals') else '')
+
+
 def apply() -> None:
     global _applied
-    import torch
-    add_safe_globals = getattr(torch.serialization, 'add_safe_globals', None)
-    if _applied or add_safe_globals is None:  # before torch 2.4 there is neither the list nor the fault
+    if _applied or not reason():
         return
-    add_safe_globals(allow_list())
+    import torch
+    torch.serialization.add_safe_globals(allow_list())
     _applied = True
 
 

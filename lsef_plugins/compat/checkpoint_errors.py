@@ -19,11 +19,19 @@ class CheckpointError(RuntimeError):
     """A checkpoint file that cannot be used: incomplete, not a checkpoint, or refused as unsafe."""
 
 
+def reason() -> str:
+    from mmengine.runner import checkpoint
+    loader = checkpoint.CheckpointLoader._schemes['']
+    if loader is checkpoint.load_from_local or getattr(loader, 'of_lsef_plugins', False):
+        return 'MMEngine does not name the checkpoint that cannot be read'
+    return ''  # the user registered a loader of their own
+
+
 def apply() -> None:
     from mmengine.runner import checkpoint
     stock = checkpoint.CheckpointLoader._schemes['']
-    if getattr(stock, 'of_lsef_plugins', False) or stock is not checkpoint.load_from_local:
-        return  # done already, or the user registered a loader of their own
+    if getattr(stock, 'of_lsef_plugins', False) or not reason():
+        return
     checkpoint.CheckpointLoader.register_scheme(prefixes='', loader=naming_the_file(stock), force=True)
 
 

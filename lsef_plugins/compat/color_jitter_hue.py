@@ -11,12 +11,21 @@ Delete when: the oldest supported mmaction2 has that fixed.
 """
 
 
-def apply() -> None:
+def reason() -> str:
     import numpy as np
     from mmaction.datasets.transforms.processing import ColorJitter
-    try:
-        ColorJitter.adjust_hue(np.full((1, 1, 3), 128, np.float32), -0.1)
-    except OverflowError:
+    if ColorJitter.adjust_hue is not adjust_hue:
+        try:
+            ColorJitter.adjust_hue(np.full((1, 1, 3), 128, np.float32), -0.1)
+            return ''
+        except OverflowError:
+            pass
+    return 'ColorJitter adds a negative number to uint8, which this numpy refuses'
+
+
+def apply() -> None:
+    if reason():
+        from mmaction.datasets.transforms.processing import ColorJitter
         ColorJitter.adjust_hue = staticmethod(adjust_hue)
 
 

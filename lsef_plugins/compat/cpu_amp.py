@@ -10,6 +10,11 @@ Delete when: mmengine's AmpOptimWrapper can be built on a CPU.
 import functools
 
 
+def reason() -> str:
+    from mmengine.device import get_device
+    return 'this machine has no accelerator, which AmpOptimWrapper demands' if get_device() == 'cpu' else ''
+
+
 def apply() -> None:
     from mmengine.optim.optimizer import amp_optimizer_wrapper as module
     stock = module.AmpOptimWrapper.__init__

@@ -16,6 +16,11 @@ import os
 LAUNCHERS = ('_init_dist_pytorch', '_init_dist_mpi', '_init_dist_slurm')
 
 
+def reason() -> str:
+    import torch
+    return '' if torch.cuda.is_available() else 'there is no CUDA, which every launcher of MMEngine takes for granted'
+
+
 def apply() -> None:
     import mmengine.dist.utils as dist_utils
     from mmengine.model.wrappers import MMDistributedDataParallel

@@ -15,6 +15,10 @@ MMENGINE = ('0.10.3', '1.0')
 MMCV = ('2.0.0', '2.2')  # mmaction2 1.2.0 asserts < 2.2.0
 
 
+def reason() -> str:
+    return ''  # a check of the installed versions, no repair: what it finds is raised
+
+
 def apply() -> None:
     if importlib.util.find_spec('mmaction') is None:
         raise ImportError('MMAction2 is not installed. Install it: pip install "mmaction2>=1.2" "mmengine>=0.10.3" '

@@ -17,14 +17,18 @@ import types
 PACKAGE = 'mmaction.models.localizers.drn'
 
 
-def apply() -> None:
-    if PACKAGE in sys.modules or f'{PACKAGE}.drn' in sys.modules:
-        return
+def reason() -> str:
     spec = importlib.util.find_spec('mmaction')
     if spec is None or not spec.submodule_search_locations:
-        return
+        return ''
     if any(os.path.isfile(os.path.join(root, 'models', 'localizers', 'drn', 'drn.py'))
            for root in spec.submodule_search_locations):
+        return ''
+    return 'the installed mmaction2 lacks the folder models/localizers/drn'
+
+
+def apply() -> None:
+    if PACKAGE in sys.modules or f'{PACKAGE}.drn' in sys.modules or not reason():
         return
     package = types.ModuleType(PACKAGE, 'Stand-in of lsef_plugins for a folder the wheel lacks.')
     package.__path__ = []

@@ -20,6 +20,12 @@ USES = {
 }
 
 
+def reason() -> str:
+    import numpy as np
+    gone = sorted({old for removed in USES.values() for old in removed if not hasattr(np, old)})
+    return f'MMAction2 uses names that this numpy does not have: {", ".join(gone)}' if gone else ''
+
+
 def apply() -> None:
     import numpy as np
     for name, removed in USES.items():

@@ -14,10 +14,17 @@ import functools
 import inspect
 
 
+def reason() -> str:
+    from mmaction.visualization import ActionVisualizer
+    if 'show' in inspect.signature(ActionVisualizer.add_datasample).parameters:
+        return ''
+    return "MMAction2's VisualizationHook and its visualizer disagree on names and layouts"
+
+
 def apply() -> None:
     from mmaction.engine.hooks import VisualizationHook
     from mmaction.visualization import ActionVisualizer
-    if 'show' not in inspect.signature(ActionVisualizer.add_datasample).parameters:
+    if reason():
         _replace(VisualizationHook, '_draw_samples', _handing_over_clips)
         _replace(ActionVisualizer, 'add_datasample', _under_the_visualizers_names)
 

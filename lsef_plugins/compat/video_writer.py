@@ -13,8 +13,12 @@ import importlib.util
 import os
 
 
+def reason() -> str:
+    return '' if _has_moviepy_editor() else 'moviepy.editor, with which MMAction2 writes videos, cannot be imported'
+
+
 def apply() -> None:
-    if _has_moviepy_editor():
+    if not reason():
         return
     from mmaction.visualization import video_backend
     cls = video_backend.LocalVisBackend

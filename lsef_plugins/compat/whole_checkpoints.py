@@ -21,6 +21,10 @@ class NotWrittenError(OSError):
     """A file could not be written completely, so it was not written at all."""
 
 
+def reason() -> str:
+    return 'MMEngine writes checkpoints straight into their final file'
+
+
 def apply() -> None:
     from mmengine.fileio.backends.local_backend import LocalBackend
     from mmengine.hooks import CheckpointHook, checkpoint_hook

@@ -27,6 +27,7 @@ def base_bands(frames: int, windows: Sequence[int], dtype=torch.float32, device=
 
 
 def check_windows(windows: Sequence[int]) -> None:
+    """Raises ValueError unless the windows are odd numbers of frames, ascending from 1."""
     sequence = isinstance(windows, Sequence) and not isinstance(windows, str)
     if not sequence or not windows or windows[0] != 1 or any(a >= b for a, b in zip(windows, windows[1:])) \
             or any(w % 2 != 1 for w in windows):

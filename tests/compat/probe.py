@@ -34,6 +34,25 @@ def config_inheritance():
 
 
 @probe
+def package_configs():
+    """A config of the pack as somebody else's base: what it holds is MMAction2's, and no other registry's."""
+    from mmengine.config import Config
+    package = FOLDER / 'installed' / 'lsef_plugins'
+    (package / '.mim' / 'configs' / '_base_').mkdir(parents=True)
+    (package / '.mim' / 'model-index.yml').write_text('Import: []\n', encoding='utf-8')
+    (package / '.mim' / 'configs' / '_base_' / 'neck.py').write_text("neck = dict(type='LSEFNeck')\n", encoding='utf-8')
+    from mmengine.config import config
+    stock, config.get_installed_path = config.get_installed_path, lambda name: str(package)
+    installed, config.is_installed = config.is_installed, lambda name: True
+    path = FOLDER / 'grandchild.py'
+    path.write_text("_base_ = ['lsef_plugins::_base_/neck.py']\n", encoding='utf-8')
+    try:
+        return Config.fromfile(path).neck.to_dict()
+    finally:
+        config.get_installed_path, config.is_installed = stock, installed
+
+
+@probe
 def checkpoint_allow_list():
     import torch
     from mmengine.logging import HistoryBuffer
@@ -210,7 +229,14 @@ def main():
     return met
 
 
+def reasons():
+    """Why each repair acts, by its own word."""
+    from lsef_plugins.compat import reasons
+    return reasons()
+
+
 if __name__ == '__main__':
     with contextlib.redirect_stdout(io.StringIO()):
         result = main()
+        result['reasons'] = reasons()
     print(json.dumps(result))

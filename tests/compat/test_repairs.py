@@ -16,6 +16,7 @@ NUMPY_2 = int(np.__version__.split('.')[0]) >= 2
 # fault: (whether the installed host has it, what the host does then, what it does when repaired)
 EXPECTED = {
     'config_inheritance': (importlib.util.find_spec('pkg_resources') is None, 'pkg_resources', 'mmaction'),
+    'package_configs': (True, 'does not support to load lsef_plugins', {'type': 'LSEFNeck'}),
     'checkpoint_allow_list': (TORCH >= (2, 6), 'Weights only load failed', 2.0),
     'weights_only': (True, 'True', False),
     'safe_yaml': (True, 'called', 'ConstructorError'),
@@ -30,6 +31,41 @@ EXPECTED = {
     'rated_predictions': (True, 'pred_label',
                           {'pred_labels': ['valence', 'arousal'], 'pred_scores': [0.25, -0.5]}),
 }
+
+
+# the repairs whose file is not called like the fault it is met by
+REPAIR_OF = {'cpu_launch': 'cpu_distributed', 'cpu_device_ids': 'cpu_distributed'}
+
+
+@pytest.mark.parametrize('fault', EXPECTED)
+def test_a_repair_says_that_it_acts_exactly_where_the_stock_host_fails(fault, stock, repaired):
+    faulty, repair = EXPECTED[fault][0], REPAIR_OF.get(fault, fault)
+    assert bool(stock['reasons'][repair]) == faulty
+
+
+def test_a_reason_is_the_same_before_and_after_the_repair(stock, repaired):
+    assert stock['reasons'] == repaired['reasons'] and set(stock['reasons']) == set(compat.REPAIRS)
+    assert bool(stock['reasons']['missing_drn']) != drn_is_in_the_release()
+    assert len({reason for reason in stock['reasons'].values() if reason}) == len(
+        [reason for reason in stock['reasons'].values() if reason]), 'each says something of its own'
+
+
+@pytest.mark.parametrize('place, acts', [('gone', True), ('there', False)])
+def test_an_editable_install_is_found_where_it_lies(place, acts, tmp_path, monkeypatch):
+    """pkg_resources looks in site-packages, where an editable install has only a pointer."""
+    import importlib.metadata
+
+    from lsef_plugins.compat import config_inheritance as repair
+    (tmp_path / 'there').mkdir()
+    package_utils = importlib.import_module('mmengine.utils.package_utils')
+    monkeypatch.setattr(package_utils, 'is_installed', lambda package: pkg_resources)  # noqa: F821
+    monkeypatch.setattr(repair.importlib.util, 'find_spec', lambda name: object())
+    monkeypatch.setattr(repair, '_runs_today', lambda: True)
+    monkeypatch.setattr(importlib.metadata, 'distribution',
+                        lambda name: type('Found', (), dict(locate_file=lambda self, path: tmp_path / place))())
+    assert bool(repair.reason()) == acts
+    monkeypatch.setattr(repair, '_runs_today', lambda: False)
+    assert ('too old for this Python' in repair.reason()) == (sys.version_info >= (3, 12))
 
 
 def drn_is_in_the_release():

@@ -248,10 +248,12 @@ def test_architectures_are_named_as_torch_names_them(monkeypatch):
 def checkout(tmp_path):
     """What a wheel is made of, with sources that compile in a moment."""
     root = tmp_path / 'checkout'
-    shutil.copytree(ROOT / 'lsef_plugins', root / 'lsef_plugins',
+    shutil.copytree(ROOT / 'lsef_plugins', root / 'lsef_plugins', symlinks=True,
                     ignore=shutil.ignore_patterns('_lib', '__pycache__', 'csrc'))
     for name in ('setup.py', 'pyproject.toml', 'README.md'):
         shutil.copy(ROOT / name, root / name)
+    for name in ('mmaction_configs', 'tools'):
+        (root / name).mkdir()
     csrc = root / 'lsef_plugins' / 'ops' / 'csrc'
     csrc.mkdir()
     write_small(csrc)
@@ -262,7 +264,7 @@ def build_package(checkout, **changes):
     done = subprocess.run([sys.executable, 'setup.py', '-q', 'build', '--build-base', 'out'], cwd=str(checkout),
                           capture_output=True, text=True,
                           env={**environment(**changes), 'PYTHONPATH': ''})
-    built = [p for p in (checkout / 'out').rglob('lsef_plugins') if p.is_dir()] if (checkout / 'out').exists() else []
+    built = [p for p in (checkout / 'out').rglob('lsef_plugins') if (p / 'ops').is_dir()] if (checkout / 'out').exists() else []
     return done, sorted(p.name for p in built[0].glob('ops/_lib/*')) if built else None
 
 

@@ -11,7 +11,7 @@ from lsef_plugins.registry import MODELS
 
 @MODELS.register_module()
 class CCCLoss(BaseWeightedLoss):
-    r"""For each of valence and arousal, then the mean of the two:
+    r"""One minus the concordance, and a little of the squared error, for each of valence and arousal, then their mean:
 
     .. math::  (1 - \mathrm{CCC}) + \text{mse\_weight} \cdot \mathrm{MSE}
 
