@@ -49,15 +49,16 @@ def chosen(wanted: Sequence[str] = (), root: Optional[Path] = None) -> List[Entr
     """
     root = host_configs() if root is None else root
     entries: Dict[Path, Entry] = {}
-    for text, path in ((text, path) for text in wanted or DEFAULTS for path in _paths(text, root)):
-        entry = None if path in entries else entry_of(path, root)
-        if entry is not None:
-            entries[path] = entry if root in path.parents else entry._replace(name=os.path.relpath(path))
-        elif path not in entries and not glob.has_magic(text):
-            raise BenchmarkError(f'{text} holds no recognizer: it needs model with backbone and cls_head.')
+    for text in wanted or DEFAULTS:
+        for path in _paths(text, root):
+            entry = None if path in entries else entry_of(path, root)
+            if entry is not None:
+                entries[path] = entry if root in path.parents else entry._replace(name=os.path.relpath(path))
+            elif path not in entries and not glob.has_magic(text):
+                raise BenchmarkError(f'{text} holds no recognizer: it needs model with backbone and cls_head.')
     if not entries:
-        raise BenchmarkError(f'None of the configs that {", ".join(wanted)} fits holds a recognizer (model with backbone '
-                             'and cls_head).')
+        raise BenchmarkError(f'None of the configs that {", ".join(wanted)} fits holds a recognizer: it needs model with '
+                             'backbone and cls_head.')
     return list(entries.values())
 
 
@@ -71,6 +72,6 @@ def _paths(text: str, root: Path) -> Iterator[Path]:
     found = sorted(path for folder in FOLDERS for path in (root / folder).rglob('*.py')
                    if fnmatch.fnmatch(path.relative_to(root).as_posix(), name) or fnmatch.fnmatch(path.name, name))
     if not found:
-        raise BenchmarkError(f'{text!r} is no config file and fits none of the configs in {root}. Give a path, or a name '
-                             "or a glob such as 'mmaction::recognition/tsm/*' or '*slowfast_r50*'.")
+        raise BenchmarkError(f'{text!r} is no config file and fits none of the configs in {root}. Give a path, or a '
+                             "name or a glob such as 'mmaction::recognition/tsm/*' or '*slowfast_r50*'.")
     yield from found

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
-from lsef_plugins.models import LSEFNeck, SitedNeck
+from lsef_plugins.models import SitedNeck
 from lsef_plugins.models.insertion import without_ours
 
 from ..insertion_matrix.catalogue import type_name
@@ -19,7 +19,7 @@ from ..insertion_matrix.stand_ins import stand_ins
 from ..insertion_matrix.subject import build, seed_all, settle
 from ..insertion_matrix.views import pipeline_of, train_sampling
 from .choose import BenchmarkError
-from .settings import DTYPES, Settings
+from .settings import Settings
 
 LEARNING_RATE = 1e-6    # an optimizer's step costs the same at any rate, and random labels teach nothing
 STOCK, PLUGGED = 'stock', 'plugged'
@@ -59,7 +59,7 @@ def _edge(steps: List[dict]) -> Optional[int]:
             found = step['scale']
     if isinstance(found, (list, tuple)):
         if found[0] != found[-1]:
-            raise BenchmarkError(f'frames of {tuple(found)} are no squares, which is all that random clips can be here.')
+            raise BenchmarkError(f'frames of {tuple(found)} are no squares, and random clips can be nothing else here.')
         found = found[0]
     return found
 
@@ -181,5 +181,3 @@ def neck_inputs(pair: Pair) -> List[Tuple[SitedNeck, Any]]:
             handle.remove()
     return seen
 
-
-__all__ = ['DTYPES', 'LSEFNeck', 'PLUGGED', 'STOCK', 'Pair', 'clip_size', 'neck_inputs']
