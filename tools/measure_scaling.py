@@ -1,7 +1,7 @@
 """How time and memory of the neck grow with its sizes, and a model of it: ``python tools/measure_scaling.py``.
 
-One size is changed at a time. Time: forward and backward of LSEF alone, all sizes in turn, medians (processor time of one
-thread on a CPU, events on a GPU). Memory: what autograd keeps, and the peak of tensors. Workers: the same step in
+One size is changed at a time. Time: forward and backward of LSEF alone, all sizes in turn, medians (processor time of
+one thread on a CPU, events on a GPU). Memory: what autograd keeps, and the peak of tensors. Workers: the same step in
 data-parallel gloo processes. Writes JSON, a table and a figure; docs/sizing.md explains them.
 """
 import argparse
@@ -17,7 +17,9 @@ from typing import Any, Callable, Dict, List, Sequence
 BASE = dict(batch=2, channels=512, frames=8, height=7, width=7, iterations=1)
 CHANGES: Dict[str, Sequence[Any]] = {
     'frames': (4, 8, 16, 32, 64), 'channels': (64, 128, 256, 512, 1024, 2048), 'positions': (7, 10, 14, 20, 28),
-    'batch': (1, 2, 4, 8), 'iterations': (1, 2, 3, 5)}
+    'batch': (1, 2, 4, 8), 'iterations': (1, 2, 3, 5), 'hidden_channels': (8, 16, 32, 64, 128),
+    # Few features, so that the T x T stage is seen beside them.
+    'frames, one position': (8, 16, 32, 64)}
 WORKERS = (1, 2, 4)
 
 
@@ -44,9 +46,12 @@ def cases(small: bool) -> List[Dict[str, Any]]:
         for value in values:
             if name == 'positions':
                 sizes = dict(base, height=value, width=value)
+            elif name == 'frames, one position':
+                sizes = dict(base, frames=value, height=1, width=1)
             else:
-                sizes = {**base, name: value // 16 if small and name == 'channels' else value}
-            found.append(dict(curve=name, value=value * value if name == 'positions' else sizes[name], sizes=sizes))
+                value = value // 16 if small and name == 'channels' else value
+                sizes = {**base, name: value}
+            found.append(dict(curve=name, value=value * value if name == 'positions' else value, sizes=sizes))
     return found
 
 
@@ -56,7 +61,8 @@ def step_of(sizes: Dict[str, Any], device: str) -> Any:
 
     from lsef_plugins.nn import LSEF
     torch.manual_seed(0)
-    neck = LSEF(sizes['channels'], iterations=sizes['iterations']).to(device)
+    neck = LSEF(sizes['channels'], iterations=sizes['iterations'],
+                cim=dict(hidden_channels=sizes.get('hidden_channels'))).to(device)
     assert neck.cim is not None
     torch.nn.init.normal_(neck.cim.out.weight, std=0.02)
     shape = [sizes[name] for name in ('batch', 'channels', 'frames', 'height', 'width')]
@@ -175,8 +181,8 @@ def table(found: Dict[str, Any]) -> str:
                      f'{row["peak_bytes"] / row["map_bytes"]:.1f} X |')
     errors = sorted(abs(error) for error in found['left_out'])
     lines += ['', f'rates: {", ".join(f"{name} {rate:.3g}" for name, rate in found["rates"].items())}',
-              f'error of the time of a size left out of the fit: median {100 * statistics.median(errors):.0f} %, largest '
-              f'{100 * errors[-1]:.0f} %']
+              f'error of the time of a size left out of the fit: median {100 * statistics.median(errors):.0f} %, '
+              f'largest {100 * errors[-1]:.0f} %']
     if found.get('workers'):
         lines += ['', '| workers | step alone | with reduced gradients | kept by each |', '|---' * 4 + '|']
         lines += [f'| {row["workers"]} | {1e3 * row["alone"]:.1f} ms | {1e3 * row["reduced"]:.1f} ms | '
@@ -190,10 +196,10 @@ def draw(found: Dict[str, Any], path: str) -> None:
     from matplotlib.figure import Figure
 
     from lsef_plugins.visualization.writing import save_picture
-    figure = Figure(figsize=(11, 4.6), dpi=90, layout='constrained')
+    figure = Figure(figsize=(12, 4.6), dpi=90, layout='constrained')
     FigureCanvasAgg(figure)
     words = dict(frames='frames t', channels='channels c', positions='positions h w', batch='clips b',
-                 iterations='iterations K')
+                 iterations='iterations K', hidden_channels='hidden channels m')
     axes = figure.subplots(2, len(words), sharex='col', sharey='row')
     for column, (name, label) in enumerate(words.items()):
         rows = [row for row in found['rows'] if row['curve'] == name]

@@ -130,7 +130,7 @@ def without_ours(model: Mapping[str, Any]) -> Tuple[Any, Optional[Dict[str, Any]
 
     Another neck that ours was merged over stays; the config that came is left alone.
     """
-    stock = copy.deepcopy(model)
+    stock: Any = copy.deepcopy(model)
     if not _is_ours(stock.get('neck')):
         return stock, None
     ours, other = _separate(stock['neck'])

@@ -5,12 +5,13 @@ With N = b c t n elements of a map, m hidden channels, s windows, K iterations, 
 .. math::
     \text{parameters} &= 4 c m + c + m + 3 s m \\
     \text{saved elements} &= (2 + 2 s) N + (3 s + 2)\, b m t n + (K - 1)(2 N + b c t^2) + \text{small} \\
-    \text{operations} &= 4 K N t + (2 + 2 s) \cdot 2 N m + 2 s\, b m t n\, (t + 3) + \text{small} \\
-    \text{seconds} &= r_0 + r_1 N + r_2 (K - 1) N + r_3\, \text{operations} + r_4\, b t^3
+    \text{merging} &= 4 (1 + s) N m + 6 s\, b m t n \\
+    \text{over time} &= 4 K N t + 2 s\, b m t^2 n + \text{small} \\
+    \text{seconds} &= r_0 + r_1 N + r_2 (K - 1) N + r_3\, \text{merging} + r_4\, \text{over time} + r_5\, b t^3
 
 Saved elements are what the backward pass needs beyond the input: the stable part, the residual, 2 s maps of the
-transient and the merge's narrow maps. Operations are those of one forward pass, two for each multiplication and
-addition. The rates :math:`r` are measured (``tools/measure_scaling.py``); a training step's are those of forward and
+transient and the merge's narrow maps. Merging and over time are the operations of one forward pass, two for each
+multiplication with an addition: CIM's convolutions, and products with t x t matrices. The rates :math:`r` are measured (``tools/measure_scaling.py``); a training step's are those of forward and
 backward. Axes: ``b`` clips, ``c`` channels, ``t`` frames, ``n`` positions h w.
 """
 from typing import NamedTuple, Optional, Sequence, Tuple
@@ -56,12 +57,13 @@ class Sizes(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Seconds of a step (``call``), of an element, of an element in each further iteration, of an operation, and of an
-    element of t^3 of each clip (the T x T stage)."""
+    """Seconds of a step (``call``), of an element, of an element in each further iteration, of an operation of CIM's
+    convolutions (``merging``), of one of a product ``over_time``, and of each of the b t^3 of the T x T stage."""
     call: float
     element: float
     further_element: float
-    operation: float
+    merging: float
+    over_time: float
     spectral: float
 
 
@@ -106,18 +108,26 @@ def saved_bytes(sizes: Sizes) -> int:
 
 def operations(sizes: Sizes) -> int:
     """Of one forward pass, as ``torch.utils.flop_counter`` counts them: products only."""
-    t, s, n = checked(sizes).frames, len(sizes.windows), sizes.elements
-    over_time = 4 * sizes.iterations * n * t
+    return _merging(checked(sizes)) + _over_time(sizes)
+
+
+def _merging(sizes: Sizes) -> int:
+    s = len(sizes.windows)
+    return 4 * (1 + s) * sizes.elements * sizes.hidden + 6 * s * sizes.hidden_elements
+
+
+def _over_time(sizes: Sizes) -> int:
+    t = sizes.frames
     # Three products of t x t matrices repair bad frames, once; one of t x rank makes the operator, in each iteration.
     small = 6 * t ** 3 * (t >= MIN_ROBUST_FRAMES) + 2 * sizes.iterations * sizes.rank * t * t
-    return (over_time + (2 + 2 * s) * 2 * n * sizes.hidden + 2 * s * sizes.hidden_elements * (t + 3)
-            + sizes.batch * small)
+    bands = 2 * len(sizes.windows) * sizes.hidden_elements * t
+    return 4 * sizes.iterations * sizes.elements * t + bands + sizes.batch * small
 
 
 def terms(sizes: Sizes) -> Tuple[float, ...]:
     """What the rates are multiplied by, in their order."""
     n = checked(sizes).elements
-    return (1, n, (sizes.iterations - 1) * n, operations(sizes), sizes.batch * sizes.frames ** 3)
+    return (1, n, (sizes.iterations - 1) * n, _merging(sizes), _over_time(sizes), sizes.batch * sizes.frames ** 3)
 
 
 def seconds(sizes: Sizes, rates: Rates) -> float:

@@ -57,8 +57,8 @@ def chosen(wanted: Sequence[str] = (), root: Optional[Path] = None) -> List[Entr
             elif path not in entries and not glob.has_magic(text):
                 raise BenchmarkError(f'{text} holds no recognizer: it needs model with backbone and cls_head.')
     if not entries:
-        raise BenchmarkError(f'None of the configs that {", ".join(wanted)} fits holds a recognizer: it needs model with '
-                             'backbone and cls_head.')
+        raise BenchmarkError(f'None of the configs that {", ".join(wanted)} fits holds a recognizer: it needs model '
+                             'with backbone and cls_head.')
     return list(entries.values())
 
 

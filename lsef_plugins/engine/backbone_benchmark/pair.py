@@ -52,7 +52,7 @@ def _edge(steps: List[dict]) -> Optional[int]:
     for step in steps:
         kind = str(step['type']).rsplit('.', 1)[-1]
         if kind in CROPS:
-            found = step.get('crop_size', found)
+            found = step.get('crop_size', step.get('size', found))
         elif kind == 'MultiScaleCrop':
             found = step.get('input_size', found)
         elif kind == 'Resize' and not step.get('keep_ratio', True):
@@ -88,7 +88,7 @@ class Pair:
         self.stock = build(stock, seed=0).to(settings.device)
         self.geometry = clip_size(cfg)
         self.inputs = Inputs(stock, self.geometry)
-        settle(self)    # type: ignore[arg-type]    it asks for stock and inputs
+        settle(self.stock, self.inputs)
         self.plugged = build(plugged.model, seed=1).to(settings.device)
         self.plugged.load_state_dict(self.stock.state_dict(), strict=False)
         _open(self.necks())

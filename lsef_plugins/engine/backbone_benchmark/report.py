@@ -105,12 +105,15 @@ def markdown(rows: Sequence[Dict[str, Any]], settings: Settings, versions: Dict[
 
 
 def _how(settings: Settings) -> str:
-    where = ('processor time of one thread' if settings.device == 'cpu' else 'time between CUDA events')
-    memory = ("what PyTorch's allocator holds at a time (its profiler counts every allocation; scratch memory of oneDNN "
-              'and the interpreter are not in it)' if settings.device == 'cpu' else 'torch.cuda.max_memory_allocated')
-    return (f'Times: {where}, all ways in turn, median over the rounds; ratios within a round, their median and [lower, '
-            'upper quartile]. Forward without gradients; a training step is forward, backward and optimizer step on '
-            f'random clips of the config\'s own size. Memory: {memory}, plus parameters, optimizer state and batch.')
+    where, memory = 'time between CUDA events', 'torch.cuda.max_memory_allocated'
+    if settings.device == 'cpu':
+        where = 'processor time of one thread'
+        memory = ("what PyTorch's allocator holds at a time (its profiler counts every allocation; scratch memory of "
+                  'oneDNN and the interpreter are not in it)')
+    return (f'Times: {where}, all ways in turn, median over the rounds; ratios within a round, their median and '
+            '[lower, upper quartile]. Forward without gradients; a training step is forward, backward and optimizer '
+            f'step on random clips of the config\'s own size. Memory: {memory}, plus parameters, optimizer state and '
+            'batch.')
 
 
 def machine(settings: Settings) -> str:

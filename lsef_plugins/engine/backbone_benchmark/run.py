@@ -1,4 +1,4 @@
-"""All rows, each in a process of its own, one after the other; a finished row is a file, which the next start reuses."""
+"""All rows, each in a process of its own; a finished row is a file, which the next start reuses."""
 from __future__ import annotations
 
 import functools
