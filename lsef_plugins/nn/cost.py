@@ -11,8 +11,9 @@ With N = b c t n elements of a map, m hidden channels, s windows, K iterations, 
 
 Saved elements are what the backward pass needs beyond the input: the stable part, the residual, 2 s maps of the
 transient and the merge's narrow maps. Merging and over time are the operations of one forward pass, two for each
-multiplication with an addition: CIM's convolutions, and products with t x t matrices. The rates :math:`r` are measured (``tools/measure_scaling.py``); a training step's are those of forward and
-backward. Axes: ``b`` clips, ``c`` channels, ``t`` frames, ``n`` positions h w.
+multiplication with an addition: CIM's convolutions, and products with t x t matrices. The rates :math:`r` are measured
+(``tools/measure_scaling.py``); a training step's are those of forward and backward.
+Axes: ``b`` clips, ``c`` channels, ``t`` frames, ``n`` positions h w.
 """
 from typing import NamedTuple, Optional, Sequence, Tuple
 

@@ -25,15 +25,16 @@ def more(found: Dict[str, float]) -> float:
 
 
 def meets_parameters(row: Dict[str, Any]) -> str:
-    return MET if more(row['parameters']) <= PARAMETER_BAR else MISSED
+    stock, plugged = row['parameters'][STOCK], row['parameters'][PLUGGED]
+    return MET if plugged - stock <= PARAMETER_BAR * stock else MISSED
 
 
 def meets_step(row: Dict[str, Any]) -> str:
-    """Whether half of the rounds and more lie on one side of the bar: unsure where the middle half is on both."""
+    """Whether the middle half of the rounds meets the bar, misses it, or lies on both sides."""
     ratio = row['step']['ratio']
-    if ratio['upper'] - 1 <= STEP_BAR:
+    if ratio['upper'] <= 1 + STEP_BAR:
         return MET
-    return MISSED if ratio['lower'] - 1 > STEP_BAR else UNSURE
+    return MISSED if ratio['lower'] > 1 + STEP_BAR else UNSURE
 
 
 def cells(row: Dict[str, Any]) -> List[str]:
