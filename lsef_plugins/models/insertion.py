@@ -4,6 +4,7 @@ The constructor of the host's recognizer base learns one thing: when the config'
 recognizer without it, find its site, build the neck with the channels of the site, and hook it in. Everything
 else, and every recognizer without the line, is the host's own, object for object.
 """
+import copy
 import functools
 import inspect
 from typing import Any, Dict, Mapping, Optional, Tuple
@@ -122,6 +123,22 @@ def _is_ours(neck: Any) -> bool:
         return False
     cls = _class_of(neck)
     return inspect.isclass(cls) and issubclass(cls, SitedNeck)
+
+
+def without_ours(model: Mapping[str, Any]) -> Tuple[Any, Optional[Dict[str, Any]]]:
+    """A recognizer's config as it would be without a neck of ours, and that neck's config; None if it has none.
+
+    Another neck that ours was merged over stays; the config that came is left alone.
+    """
+    stock: Any = copy.deepcopy(model)
+    if not _is_ours(stock.get('neck')):
+        return stock, None
+    ours, other = _separate(stock['neck'])
+    if other is None:
+        del stock['neck']
+    else:
+        stock['neck'] = other
+    return stock, ours
 
 
 def _class_of(neck: Mapping[str, Any]) -> Any:

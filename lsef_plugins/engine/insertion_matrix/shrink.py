@@ -34,17 +34,25 @@ class Small(NamedTuple):
 
 def shrunken(model: Any) -> Small:
     """A small version of a recognizer's config; the original is left alone."""
-    model = copy.deepcopy(model)
+    model = without_checkpoints(model)
     notes: List[str] = []
-    without_downloads(model)
-    if type_name(model.backbone) in LOADS_2D:
-        model.backbone.pretrained2d = False
     rule = RULES.get(type_name(model.backbone).replace('timm.swin_base_patch4_window7_224', 'timm.swin'))
     if rule is not None:
         rule(model, notes)
     _fewer_blocks(model, notes)
     _mend_blending(model, notes)
     return Small(model, notes)
+
+
+def without_checkpoints(model: Any) -> Any:
+    """A copy of a recognizer's config that asks for no checkpoint, neither by a word of its own nor by default."""
+    model = copy.deepcopy(model)
+    without_downloads(model)
+    if type_name(model.backbone) in LOADS_2D:
+        model.backbone.pretrained2d = False
+    if type_name(model.backbone) == 'UniFormerV2':
+        model.backbone.clip_pretrained = False
+    return model
 
 
 def without_downloads(config: Any) -> None:
@@ -118,7 +126,6 @@ def _vision_transformer(model: Any, notes: List[str]) -> None:
 
 def _uniformerv2(model: Any, notes: List[str]) -> None:
     backbone = model.backbone
-    backbone.clip_pretrained = False    # its default asks for a checkpoint
     deep = backbone.get('n_layers', 4)
     was = backbone.get('layers', 12)
     _token_transformer('layers', 'width', 'heads', (12, 768, 12))(model, notes)

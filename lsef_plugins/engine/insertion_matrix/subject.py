@@ -51,7 +51,7 @@ class Subject:
         few = min(self.geometry.t, self.own_frames) if self.kind == 'Recognizer3D' else self.geometry.t
         self.test_inputs = Inputs(self.model, self.geometry._replace(t=few))
         self.test_cfg: Dict = dict(self.model.get('test_cfg') or {})
-        settle(self)
+        settle(self.stock, self.inputs)
         self.plugged = build(with_neck(self.model, neck), PLUGGED_SEED)
         self.missing, self.unexpected = map(list, self.plugged.load_state_dict(self.stock.state_dict(), strict=False))
 
@@ -129,12 +129,11 @@ def stir(model: nn.Module, seed: int = 0) -> None:
                 nn.init.kaiming_normal_(module.weight, nonlinearity='relu', generator=generator)
 
 
-def settle(subject: Subject) -> None:
-    """Gives the stock model's batch norms the statistics of one batch, as a trained model has them, in place.
+def settle(model: Any, inputs: Inputs) -> None:
+    """Gives a stock model's batch norms the statistics of one batch, as a trained model has them, in place.
 
     With those of initialisation, activations grow from block to block until they are not finite.
     """
-    model: Any = subject.stock
     model.train()
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     before = [module.momentum for module in norms]
@@ -144,7 +143,7 @@ def settle(subject: Subject) -> None:
     if norms:
         with torch.no_grad():
             seed_all()
-            model._run_forward(subject.inputs.batch(model, training=True), mode='loss')
+            model._run_forward(inputs.batch(model, training=True), mode='loss')
     for module, momentum in zip(norms, before):
         module.momentum = momentum
 
