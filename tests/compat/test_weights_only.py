@@ -121,6 +121,8 @@ HOSTILE = {
     'a class filled in': lambda path, canary: archive(
         path, b'\x80\x02}X\x01\x00\x00\x00mcmmengine.logging.history_buffer\nHistoryBuffer\nN}X\x04\x00\x00\x00mean'
               b'cbuiltins\ngetattr\ns\x86bs.'),
+    'a function filled in': lambda path, canary: archive(
+        path, b'\x80\x02}X\x01\x00\x00\x00mcbuiltins\ngetattr\nN}X\x07\x00\x00\x00__doc__X\x01\x00\x00\x00xs\x86bs.'),
     'storage larger than its record': lambda path, canary: archive(path, pickled(tensor_of(10**6, 10**6)), bytes(16)),
     'storage of 400 GB': lambda path, canary: archive(path, pickled(tensor_of(10**11, 10**11)), bytes(16)),
     'storage of negative size': lambda path, canary: archive(path, pickled(tensor_of(-4, 4)), bytes(16)),
