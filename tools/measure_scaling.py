@@ -29,6 +29,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=7, help='timings of each size, of which the median is taken')
     parser.add_argument('--workers', type=int, nargs='*', default=WORKERS, help='numbers of processes; none: not run')
     parser.add_argument('--small', action='store_true', help='a sixteenth of the channels: to try it out')
+    parser.add_argument('--refit', metavar='FILE', help='the JSON file of an earlier run instead of measuring anew')
     parser.add_argument('--json', metavar='FILE')
     parser.add_argument('--figure', metavar='FILE.png')
     parser.add_argument('--worker', action='store_true', help=argparse.SUPPRESS)
@@ -95,7 +96,6 @@ def measure(args: argparse.Namespace, say: Callable[[str], None]) -> Dict[str, A
     import torch
 
     from lsef_plugins import ops
-    from lsef_plugins.nn import cost
     from lsef_plugins.ops import benchmark
     torch.set_num_threads(1)
     benchmark.keep_memory()
@@ -108,19 +108,27 @@ def measure(args: argparse.Namespace, say: Callable[[str], None]) -> Dict[str, A
             if turn:
                 times[key].append(seconds)
         say(f'round {turn} of {args.rounds}')
-    medians = {key: statistics.median(found) for key, found in times.items()}
-    sizes_of = {key: cost.Sizes(**json.loads(key)) for key in made}
-    rates = cost.fitted([(sizes_of[key], medians[key]) for key in made])
     for row in rows:
         key = json.dumps(row['sizes'])
         neck, x, step = made[key]
-        size = x.numel() * x.element_size()
-        row.update(seconds=medians[key], predicted_seconds=cost.seconds(sizes_of[key], rates),
-                   kept_bytes=kept_bytes(neck, x), predicted_bytes=cost.saved_bytes(sizes_of[key]),
-                   peak_bytes=benchmark.peak_bytes(step, args.device), map_bytes=size,
-                   parameters=cost.parameters(sizes_of[key]))
-    return dict(device=args.device, rounds=args.rounds, rates=rates._asdict(), rows=rows, left_out=left_out(
-        [(sizes_of[key], medians[key]) for key in made]), compiled_operators=args.device in ops.status()['devices'])
+        row.update(seconds=statistics.median(times[key]), kept_bytes=kept_bytes(neck, x),
+                   peak_bytes=benchmark.peak_bytes(step, args.device), map_bytes=x.numel() * x.element_size())
+    return dict(device=args.device, rounds=args.rounds, rows=rows,
+                compiled_operators=args.device in ops.status()['devices'],
+                workers=[measure_workers(args, count) for count in args.workers])
+
+
+def add_model(found: Dict[str, Any]) -> None:
+    """Puts the fitted rates and what the model says of each size beside what was measured, in place."""
+    from lsef_plugins.nn import cost
+    each_once = {json.dumps(row['sizes']): row for row in found['rows']}
+    measured = [(cost.Sizes(**row['sizes']), row['seconds']) for row in each_once.values()]
+    rates = cost.fitted(measured)
+    for row in found['rows']:
+        sizes = cost.Sizes(**row['sizes'])
+        row.update(predicted_seconds=cost.seconds(sizes, rates), predicted_bytes=cost.saved_bytes(sizes),
+                   parameters=cost.parameters(sizes))
+    found.update(rates=rates._asdict(), left_out=left_out(measured))
 
 
 def left_out(measured: Sequence[Any]) -> List[float]:
@@ -213,7 +221,7 @@ def draw(found: Dict[str, Any], path: str) -> None:
             axis.grid(alpha=0.3)
             if column == 0:
                 axis.set_ylabel({'ms': 'forward + backward, ms', 'MB': 'kept for backward, MB'}[unit])
-        axes[1][column].set_xticks(values, [str(value) for value in values])
+        axes[1][column].set_xticks(values, [str(value) for value in values], fontsize='x-small')
         axes[1][column].minorticks_off()
         axes[1][column].set_xlabel(label)
     axes[0][0].legend(fontsize='small')
@@ -231,8 +239,12 @@ def main(argv=None) -> int:
         print('error: --device cuda was asked for, but this PyTorch sees no GPU. Take --device cpu.', file=sys.stderr)
         return 2
     try:
-        found = measure(args, lambda line: print(line, file=sys.stderr, flush=True))
-        found['workers'] = [measure_workers(args, count) for count in args.workers]
+        if args.refit:
+            with open(args.refit, encoding='utf-8') as file:
+                found = json.load(file)
+        else:
+            found = measure(args, lambda line: print(line, file=sys.stderr, flush=True))
+        add_model(found)
         print(table(found))
         if args.json:
             from lsef_plugins.visualization.writing import write_whole

@@ -7,7 +7,8 @@ With N = b c t n elements of a map, m hidden channels, s windows, K iterations, 
     \text{saved elements} &= (2 + 2 s) N + (3 s + 2)\, b m t n + (K - 1)(2 N + b c t^2) + \text{small} \\
     \text{merging} &= 4 (1 + s) N m + 6 s\, b m t n \\
     \text{over time} &= 4 K N t + 2 s\, b m t^2 n + \text{small} \\
-    \text{seconds} &= r_0 + r_1 N + r_2 (K - 1) N + r_3\, \text{merging} + r_4\, \text{over time} + r_5\, b t^3
+    \text{seconds} &= r_0 + r_1 N + r_2 (K - 1) N + r_3\, \text{merging} + r_4\, \text{over time} + r_5\, b t^2
+        + r_6\, b c
 
 Saved elements are what the backward pass needs beyond the input: the stable part, the residual, 2 s maps of the
 transient and the merge's narrow maps. Merging and over time are the operations of one forward pass, two for each
@@ -59,13 +60,15 @@ class Sizes(NamedTuple):
 
 class Rates(NamedTuple):
     """Seconds of a step (``call``), of an element, of an element in each further iteration, of an operation of CIM's
-    convolutions (``merging``), of one of a product ``over_time``, and of each of the b t^3 of the T x T stage."""
+    convolutions (``merging``), of one of a product ``over_time``, of an element of the T x T stage's matrices
+    (``spectral``: up to 64 frames calls and passes count there, the cubic part does not show), and of a ``channel``."""
     call: float
     element: float
     further_element: float
     merging: float
     over_time: float
     spectral: float
+    channel: float
 
 
 def checked(sizes: Sizes) -> Sizes:
@@ -127,8 +130,9 @@ def _over_time(sizes: Sizes) -> int:
 
 def terms(sizes: Sizes) -> Tuple[float, ...]:
     """What the rates are multiplied by, in their order."""
-    n = checked(sizes).elements
-    return (1, n, (sizes.iterations - 1) * n, _merging(sizes), _over_time(sizes), sizes.batch * sizes.frames ** 3)
+    n, b = checked(sizes).elements, sizes.batch
+    return (1, n, (sizes.iterations - 1) * n, _merging(sizes), _over_time(sizes), b * sizes.frames ** 2,
+            b * sizes.channels)
 
 
 def seconds(sizes: Sizes, rates: Rates) -> float:

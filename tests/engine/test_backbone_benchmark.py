@@ -129,7 +129,7 @@ def test_a_ratio_does_not_care_for_what_drifts_from_round_to_round():
 
     now = iter(range(0, 999))
     found = measure.timed({name: lambda name=name: name for name in slow}, Settings(repeats=4), clock)
-    assert found['ratio'] == dict(median=1.25, lower=1.25, upper=1.25) and len(found['rounds']) == 4
+    assert found['ratio'] == dict(median=1.25, lowest=1.25, highest=1.25) and len(found['rounds']) == 4
     assert order[:3] == order[5:2:-1]       # turned round, so that whoever comes first is not always the same
 
 
@@ -139,14 +139,17 @@ def test_what_drifts_within_a_round_cancels_over_two():
     assert abs(found['ratio']['median'] - 1) < 1e-5
 
 
-def row(lower, median, upper, parameters=100):
-    ratio = dict(lower=lower, median=median, upper=upper)
-    return dict(parameters=dict(stock=10000, plugged=10000 + parameters), step=dict(ratio=ratio))
+def row(lowest, median, highest, parameters=100, **seconds):
+    ratio = dict(lowest=lowest, median=median, highest=highest)
+    return dict(parameters=dict(stock=10000, plugged=10000 + parameters), step=dict(ratio=ratio, seconds=seconds))
 
 
 def test_the_bars_are_met_missed_or_within_noise():
     assert report.meets_step(row(1.0, 1.02, 1.03)) == 'yes' and report.meets_step(row(1.031, 1.04, 1.05)) == 'no'
     assert report.meets_step(row(1.02, 1.025, 1.031)) == report.meets_step(row(1.03, 1.04, 1.05)) == 'within noise'
+    assert report.meets_alone(row(1, 1, 1, stock=1.0, neck=0.03)) == 'yes'
+    assert report.meets_alone(row(1, 1, 1, stock=1.0, neck=0.031)) == 'no'
+    assert report.meets_alone(row(1, 1, 1, stock=1.0)) == '–'       # torch.compile: there is no neck alone
     assert report.meets_parameters(row(1, 1, 1)) == 'yes' and report.meets_parameters(row(1, 1, 1, 101)) == 'no'
 
 

@@ -91,7 +91,7 @@ def test_growth_laws():
 def test_the_fit_finds_planted_rates_and_a_planted_nothing():
     many = [Sizes(b, c, t, 7, w, k, hidden_channels=m) for b in (1, 4) for c in (64, 512) for t in (4, 16, 48)
             for w in (7, 28) for k in (1, 3) for m in (None, 8)]
-    for planted in (Rates(1e-3, 4e-8, 2e-8, 2e-11, 1e-11, 3e-8), Rates(1e-3, 4e-8, 2e-8, 0, 1e-11, 3e-8)):
+    for planted in (Rates(1e-3, 4e-8, 2e-8, 2e-11, 1e-11, 3e-6, 1e-6), Rates(1e-3, 4e-8, 2e-8, 0, 1e-11, 3e-6, 0)):
         found = cost.fitted([(sizes, cost.seconds(sizes, planted)) for sizes in many])
         for name in Rates._fields:
             assert getattr(found, name) == pytest.approx(getattr(planted, name), rel=1e-6, abs=1e-18), name
@@ -115,9 +115,9 @@ def test_what_cannot_be_is_told():
         cost.saved_bytes(CASES[0]._replace(frames=0))
     with pytest.raises(ValueError, match="'float16' is not modelled; choose one of float32, bfloat16"):
         cost.saved_bytes(CASES[0]._replace(dtype='float16'))
-    with pytest.raises(ValueError, match='6 rates need as many measurements, got 1'):
+    with pytest.raises(ValueError, match='7 rates need as many measurements, got 1'):
         cost.fitted([(CASES[0], 1.0)])
     with pytest.raises(ValueError, match='measured seconds are positive'):
-        cost.fitted([(CASES[0], 0.0)] * 6)
+        cost.fitted([(CASES[0], 0.0)] * 7)
     with pytest.raises(ValueError, match='workers counts processes'):
         cost.reduced_bytes(CASES[0], 0)

@@ -8,7 +8,7 @@ import torch
 
 FILE = Path(__file__).parents[2] / 'tools' / 'measure_scaling.py'
 TOOL = runpy.run_path(str(FILE))
-FEW = {'frames': (4, 8), 'channels': (16, 32), 'iterations': (1, 2), 'hidden_channels': (8, 16)}
+FEW = {'frames': (4, 8), 'channels': (16, 32), 'iterations': (1, 2), 'hidden_channels': (8, 16, 24)}
 
 
 @pytest.fixture(scope='module')
@@ -30,7 +30,7 @@ def test_every_change_is_measured_beside_the_model(ran):
     assert status == 0 and picture[:4] == b'\x89PNG'
     assert [(row['curve'], row['value']) for row in found['rows']] == [
         ('frames', 4), ('frames', 8), ('channels', 1), ('channels', 2), ('iterations', 1), ('iterations', 2),
-        ('hidden_channels', 8), ('hidden_channels', 16)]
+        ('hidden_channels', 8), ('hidden_channels', 16), ('hidden_channels', 24)]
     for row in found['rows']:
         assert row['seconds'] > 0 and row['peak_bytes'] > row['kept_bytes']
         assert row['sizes']['height'] == 5
@@ -45,6 +45,18 @@ def test_workers_keep_what_one_keeps(ran):
     # A base of its own process: 7 x 7 positions.
     base = next(each for each in ran[1]['rows'] if each['curve'] == 'frames' and each['value'] == 8)
     assert row['kept_bytes'] == pytest.approx(base['kept_bytes'] * 7 / 5, rel=0.02)
+
+
+def test_an_earlier_run_is_fitted_again_without_measuring(ran, tmp_path, monkeypatch, capsys):
+    found = dict(ran[1], rows=[dict(row, seconds=2 * row['seconds']) for row in ran[1]['rows']])
+    (tmp_path / 'slower.json').write_text(json.dumps(found))
+    monkeypatch.setitem(TOOL['main'].__globals__, 'measure', None)
+    assert TOOL['main'](['--refit', str(tmp_path / 'slower.json'), '--json', str(tmp_path / 'again.json')]) == 0
+    again = json.loads((tmp_path / 'again.json').read_text())
+    for name, rate in again['rates'].items():
+        assert rate == pytest.approx(2 * ran[1]['rates'][name], rel=1e-6, abs=1e-15)
+    assert TOOL['main'](['--refit', str(tmp_path / 'absent.json')]) == 2
+    assert 'absent.json' in capsys.readouterr().err
 
 
 def test_what_cannot_be_measured_is_told(capsys, monkeypatch):
