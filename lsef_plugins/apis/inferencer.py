@@ -125,7 +125,7 @@ class LSEFInferencer:
         moment are measured against its own window.
         """
         look = self._look('auto' if window is None else window, stride, 1, decomposition)
-        clips = clips_of(inputs, Bounds(fps, seconds, frames, reader=self.reader.file_reader))
+        clips = clips_of(inputs, Bounds(fps, seconds, frames, False, self.reader.file_reader, endless=True))
         if len(clips) != 1:
             raise ValueError(f'a stream is one camera, generator, array or video; got {len(clips)} clips.')
         return self._moments(clips[0], look)

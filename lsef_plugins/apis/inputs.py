@@ -12,12 +12,13 @@ Source = Union[FrameSource, FrameStream]
 
 class Bounds(NamedTuple):
     """``fps`` of inputs that do not know theirs; ``seconds`` and ``frames`` of a camera or a generator at most;
-    ``recursive``: folders of folders are searched; ``reader`` of videos."""
+    ``recursive``: folders of folders are searched; ``reader`` of videos; ``endless``: a camera needs no end."""
     fps: Optional[float] = None
     seconds: Optional[float] = None
     frames: Optional[int] = None
     recursive: bool = False
     reader: Optional[str] = None
+    endless: bool = False
 
 
 class Input(NamedTuple):
@@ -47,6 +48,9 @@ def clips_of(inputs: Any, bounds: Bounds, number: int = 0) -> List[Input]:
             return [_file(each, bounds) for each in clips_in(path, bounds.recursive)]
         return [_file(path, bounds)]
     if isinstance(inputs, int) and not isinstance(inputs, bool):
+        if not bounds.endless and bounds.seconds is None and bounds.frames is None:
+            raise ValueError(f'camera {inputs} has no end: give seconds= or frames=, or go through '
+                             f'inferencer.stream({inputs}), which needs none.')
         return [Input(f'camera {inputs}', lambda: open_camera(inputs, bounds.fps, bounds.seconds, bounds.frames))]
     if isinstance(inputs, Iterator):
         return [Input(f'frames {number}', lambda: _stream(inputs, f'frames {number}', bounds))]

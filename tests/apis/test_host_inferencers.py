@@ -13,6 +13,8 @@ def test_classes_are_those_of_our_inferencer(tiny_door, inferencer, clip):
             np.testing.assert_allclose(each['rec_scores'][0], own, atol=1e-6)
     array = ActionRecogInferencer(tiny_door.config, tiny_door.checkpoint, device='cpu', input_format='array')
     assert array(clip)['predictions'][0]['pred_scores'] == own
+    short = inferencer(clip[:5], progress=False)            # frames are repeated
+    assert array(clip[:5])['predictions'][0]['pred_scores'] == list(short.scores.values()) != own
 
 
 @pytest.mark.parametrize('frames', [None, 4])

@@ -17,11 +17,12 @@ def hosts_own(config, checkpoint, video):
 
 
 def views(cfg):
-    """Three clips of three crops each; scores, not probabilities."""
+    """Three clips of three crops each, two at a time; scores, not probabilities."""
     cfg.test_pipeline[1].update(num_clips=3)
     cfg.test_pipeline[3:4] = [dict(type='Resize', scale=(48, 32), keep_ratio=False),
                               dict(type='ThreeCrop', crop_size=32)]
     cfg.model.cls_head.average_clips = 'score'
+    cfg.model.test_cfg = dict(max_testing_views=2)
 
 
 def segments(cfg):
@@ -71,6 +72,9 @@ def test_so_they_are_with_several_views_and_with_segments(tiny_door, others, cha
     np.testing.assert_allclose(list(found.scores.values()), sample.pred_score, rtol=0, atol=1e-6)
     assert sum(found.probabilities.values()) == pytest.approx(1)
     assert (sum(found.scores.values()) == pytest.approx(1)) == (change is segments)     # scores stay the head's own
+    pair = inferencer([tiny_door.video] * 2, batch_size=2, progress=False)
+    for each in pair:
+        np.testing.assert_allclose(list(each.scores.values()), list(found.scores.values()), atol=1e-6)
     assert len(found.times) == len(np.unique(found.times)) == len(found.decomposition['stable'])
     assert (np.diff(found.times) > 0).all()
 
@@ -120,11 +124,15 @@ def test_each_frame_of_several_clips_has_the_energy_of_a_clip_it_lies_in(tiny_do
     from lsef_plugins.visualization.source import open_source
     frames = source(open_source(tiny_door.video).read(range(24)))
     seen, = reader.see([reader.pack([frames[i] for i in sampled.indices], sampled)], [sampled])
-    assert seen.parts.stable.shape[0] == 3 and seen.share == 1          # the last crop's clips
+    assert seen.parts.stable.shape[0] == 3 and seen.share == 1
+    middle = (seen.inputs[-3:].float() - 114.75) / 57.375               # crops are left, right, middle, each of 3 clips
+    with torch.no_grad():
+        torch.testing.assert_close(seen.parts.stable + seen.parts.transient + seen.parts.residual,
+                                   reader.recognizer.backbone(middle), rtol=1e-4, atol=1e-5)
     place = np.arange(8)
     for frame, energy in zip(found.timeline.indices, found.timeline.squares['transient']):
         clips = [(abs(t - 3.5), k, t) for k in range(3) for t in place if sampled.indices[k * 8 + t] == frame]
-        _, k, t = min(clips)
+        _, k, t = min(clips)        # the most central one
         assert energy == pytest.approx(frame_squares(seen.parts, k)['transient'][t], rel=1e-9)
 
 
@@ -293,7 +301,7 @@ def test_a_camera_is_read_as_long_as_asked_for_and_given_back(inferencer, camera
 def test_a_camera_that_is_absent_endless_or_too_short_is_told(inferencer, camera):
     with pytest.raises(ValueError, match='camera 0 cannot be opened: none of that number is connected'):
         inferencer(0, seconds=1., progress=False)
-    with pytest.raises(ValueError, match=r'camera 1 has no end: give seconds= or frames=, or .*inferencer.stream\(1\)'):
+    with pytest.raises(ValueError, match=r'camera 1 has no end: give seconds= or frames=, .*inferencer.stream\(1\)'):
         inferencer(1, progress=False)
     with pytest.raises(ValueError, match='camera 1 ended before one window of 8 frames, 2 apart'):
         inferencer(1, frames=5, progress=False)
