@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 MIM = {'configs': 'mmaction_configs', 'tools': 'tools'}
 # These make or check environments from a checkout; an installed package is none.
 CHECKOUT_TOOLS = ('quickstart.py', 'quickstart.sh', 'environment.sh', 'run_tests.sh', 'gpu_checks.sh', 'check_wheel.sh',
-                  'coverage.sh', 'build_docs.sh')
+                  'coverage.sh', 'build_docs.sh', 'check_site.py')
 BUILD_OPS = os.environ.get('LSEF_BUILD_OPS', 'auto')
 VERSION: dict = {}
 exec((HERE / 'lsef_plugins' / 'version.py').read_text(encoding='utf-8'), VERSION)

@@ -1,7 +1,7 @@
 """Imports every module of the installed package: ``python tests/import_every_module.py [--json FILE]``.
 
-Which package that is, is left to Python: started as a script, this file does not bring the checkout. A module may ask for
-a package that is not installed and that the pack does not require; any other error is one. Exit status 1 if there is any.
+Which package that is, is left to Python: started as a script, this file does not bring the checkout. A module may ask
+for a package that is not installed and that the pack does not require; any other error is one, and makes exit status 1.
 """
 import argparse
 import importlib

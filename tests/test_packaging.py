@@ -112,8 +112,8 @@ def test_an_sdist_is_a_checkout_one_can_work_in(built):
 
 
 def test_an_editable_install_of_an_sdist_gets_the_links_the_checkout_has(built, tmp_path):
-    done = subprocess.run([sys.executable, '-c', f'from setuptools.build_meta import build_editable as build; '
-                           f'build({str(tmp_path)!r})'], cwd=built[1], env=environment(), capture_output=True, text=True)
+    code = f'from setuptools.build_meta import build_editable as build; build({str(tmp_path)!r})'
+    done = subprocess.run([sys.executable, '-c', code], cwd=built[1], env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     for root in (built[1], ROOT):
         for name, source in (('configs', 'mmaction_configs'), ('tools', 'tools')):
@@ -122,7 +122,7 @@ def test_an_editable_install_of_an_sdist_gets_the_links_the_checkout_has(built, 
             assert not os.path.isabs(os.readlink(link))
 
 
-# ---- the model index --------------------------------------------------------------------------------------------------
+# ---- the model index -------------------------------------------------------------------------------------------------
 def index(folder, path='model-index.yml'):
     return yaml.safe_load((folder / path).read_text(encoding='utf-8'))['Import']
 
@@ -152,7 +152,7 @@ def test_the_index_of_an_installed_package_leads_to_its_files(installed):
     assert len(files) == len(set(files))
 
 
-# ---- from a folder of one's own ------------------------------------------------------------------------------------------
+# ---- from a folder of one's own --------------------------------------------------------------------------------------
 USE = """
 import json, runpy, sys
 from pathlib import Path

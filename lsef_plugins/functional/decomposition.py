@@ -145,4 +145,3 @@ def clip_gram(x: Tensor) -> Tensor:
 def frame_keep(gate: Tensor, x: Tensor) -> Tensor:
     """What of each frame may count as transient, ``1 - gate``: ``(b, t) -> (b, 1, t, 1)`` in x's dtype."""
     return (1 - gate).to(x.dtype)[:, None, :, None]
-

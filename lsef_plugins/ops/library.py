@@ -150,4 +150,3 @@ def _tell_device(x: Tensor) -> None:
     if os.environ.get('RANK', '0') == '0' and os.environ.get('LSEF_OPS') != 'off' and 'cuda' not in _devices:
         warnings.warn('lsef_plugins computes on the GPU in plain PyTorch, without its compiled operators: '
                       f'{_reason or "the library was built without CUDA"}. (Said once.)', stacklevel=5)
-

@@ -264,7 +264,7 @@ def build_package(checkout, **changes):
     done = subprocess.run([sys.executable, 'setup.py', '-q', 'build', '--build-base', 'out'], cwd=str(checkout),
                           capture_output=True, text=True,
                           env={**environment(**changes), 'PYTHONPATH': ''})
-    built = [p for p in (checkout / 'out').rglob('lsef_plugins') if (p / 'ops').is_dir()] if (checkout / 'out').exists() else []
+    built = [p for p in (checkout / 'out').rglob('lsef_plugins') if (p / 'ops').is_dir()]
     return done, sorted(p.name for p in built[0].glob('ops/_lib/*')) if built else None
 
 

@@ -65,7 +65,7 @@ def test_a_library_that_does_not_fit_is_told_of_and_never_called(tmp_path, conte
 
 
 def test_a_library_that_wants_a_later_torch_is_told_of_once_and_the_formulas_compute(tmp_path):
-    """What happens when torch was replaced by one that lacks a symbol of the library: a real one, of the right sources."""
+    """torch was replaced by one that lacks a symbol of the library, which is of the right sources."""
     try:
         compiler = build.find_compiler()
     except build.BuildError as error:
@@ -76,8 +76,8 @@ def test_a_library_that_wants_a_later_torch_is_told_of_once_and_the_formulas_com
         'extern "C" int lsef_ask() { return aoti_torch_of_a_later_release(); }\n')
     path = tmp_path / 'lsef_ops.so'
     subprocess.run([compiler, '-shared', '-fPIC', '-o', str(path), str(tmp_path / 'later.cpp')], check=True)
-    done = run(TELL + '; import torch; print(ops.gram(torch.ones(1, 1, 2, 3)).tolist()); from lsef_plugins.nn import LSEF; '
-               'LSEF(4)(torch.ones(1, 4, 6, 2, 2)); ops.load()', LSEF_OPS_LIBRARY=str(path))
+    done = run(TELL + '; import torch; print(ops.gram(torch.ones(1, 1, 2, 3)).tolist()); '
+               'from lsef_plugins.nn import LSEF; LSEF(4)(torch.ones(1, 4, 6, 2, 2))', LSEF_OPS_LIBRARY=str(path))
     assert done.returncode == 0 and '[[[3.0, 3.0], [3.0, 3.0]]]' in done.stdout, done.stderr
     assert done.stderr.count('UserWarning: lsef_plugins computes in plain PyTorch') == 1
     assert 'undefined symbol: aoti_torch_of_a_later_release' in done.stderr and build.COMMAND in done.stderr

@@ -196,4 +196,3 @@ def class_counts(preset: Preset, split: str, clips: int, seed: int) -> list[int]
     """How many of the first ``clips`` clips of a split belong to each class."""
     labels = [label_tone_event(preset, split, i, seed)[0] for i in range(clips)]
     return np.bincount(labels, minlength=len(CLASSES)).tolist()
-

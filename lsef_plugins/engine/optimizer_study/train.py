@@ -128,4 +128,3 @@ def scores_of(runner: Any, recorder: StudyRecorder, tuning: bool) -> dict[str, f
             raise
         return CHANCE
     return scores if all(map(math.isfinite, recorder.losses)) else CHANCE
-
