@@ -42,13 +42,5 @@ def apply_repairs() -> None:
 
 
 def reasons() -> Dict[str, str]:
-    """Why each repair acts on the installed host; an empty string where the host is healthy.
-
-    A repair that cannot tell is named with its fault.
-    """
-    found = {}
-    for name in REPAIRS:
-        module = importlib.import_module(f'{__name__}.{name}')
-        fault = ' '.join((module.__doc__ or '').split('\n\n')[0].split())
-        found[name] = module.reason() if hasattr(module, 'reason') else fault
-    return found
+    """Why each repair acts on the installed host; an empty string where the host is healthy."""
+    return {name: importlib.import_module(f'{__name__}.{name}').reason() for name in REPAIRS}

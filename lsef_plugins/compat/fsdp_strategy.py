@@ -15,6 +15,14 @@ Delete when: mmengine names those arguments, and two gloo processes without a GP
 import functools
 
 
+def reason() -> str:
+    try:
+        from mmengine._strategy.fsdp import FSDPStrategy  # noqa: F401
+    except ImportError:     # a torch without FSDP
+        return ''
+    return 'FSDPStrategy cannot resume on torch 2.1 and later, and cannot start without CUDA'
+
+
 def apply() -> None:
     try:
         from mmengine._strategy.fsdp import FSDPStrategy

@@ -11,6 +11,10 @@ import functools
 LABELS = ['valence', 'arousal']
 
 
+def reason() -> str:
+    return "MMAction2's inferencers stop at recognizers that rate instead of classifying"
+
+
 def apply() -> None:
     from mmaction.apis.inferencers import ActionRecogInferencer
     if not getattr(ActionRecogInferencer.pred2dict, 'of_lsef_plugins', False):

@@ -9,6 +9,13 @@ Delete when: mmengine reads YAML with a safe loader.
 """
 
 
+def reason() -> str:
+    import yaml
+    from mmengine.fileio.handlers import yaml_handler
+    safe = issubclass(yaml_handler.Loader, yaml.SafeLoader) and not hasattr(yaml_handler.Loader, 'of_lsef_plugins')
+    return '' if safe else 'MMEngine reads YAML with a loader that can call any function'
+
+
 def apply() -> None:
     import yaml
     from mmengine.fileio.handlers import yaml_handler
@@ -21,6 +28,7 @@ def safe_loader() -> type:
 
     class Loader(yaml.SafeLoader):
         """Safe, and reads the tuples of dumped configs."""
+        of_lsef_plugins = True
 
     Loader.add_constructor('tag:yaml.org,2002:python/tuple',
                            lambda loader, node: tuple(loader.construct_sequence(node, deep=True)))

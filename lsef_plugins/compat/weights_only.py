@@ -27,6 +27,10 @@ class RefusedError(ValueError):
     """What a checkpoint asks for is not done; the message goes on after 'Checkpoint ... was refused: '."""
 
 
+def reason() -> str:
+    return 'MMEngine leaves it to torch, its hub and the environment whether a checkpoint may run code'
+
+
 def apply() -> None:
     import torch
     from mmengine.runner import checkpoint
