@@ -46,9 +46,9 @@ def run(tmp_path_factory):
         keep = {k: v for k, v in os.environ.items() if not k.startswith('LSEF_')}
         return subprocess.run(
             [sys.executable, *command, *arguments], cwd=home, capture_output=True, text=True, timeout=300,
-            env={**keep, 'PYTHONPATH': os.pathsep.join([str(folder), str(ROOT), variables.pop('MINE', '')]), 'NOT_INSTALLED': without, 'HOME': str(home),
-                 'USER': 'quentin', 'LOGNAME': 'quentin', 'HOSTNAME': 'lab-box-7', 'OMP_NUM_THREADS': '1',
-                 'TMPDIR': str(folder), **variables})
+            env={**keep, 'PYTHONPATH': os.pathsep.join([str(folder), str(ROOT), variables.pop('MINE', '')]),
+                 'NOT_INSTALLED': without, 'HOME': str(home), 'USER': 'quentin', 'LOGNAME': 'quentin',
+                 'HOSTNAME': 'lab-box-7', 'OMP_NUM_THREADS': '1', 'TMPDIR': str(folder), **variables})
 
     return start
 
