@@ -13,9 +13,18 @@ from .version import __version__
 
 __all__ = ['__version__']
 
-# argv[0] is '-m' while Python looks for the module of `python -m lsef_plugins...`, which registers what it needs
-# itself: the doctor has to start where MMAction2 does not.
-if (os.environ.get('LSEF_PLUGINS_REGISTER', '1') != '0' and getattr(sys, 'argv', [''])[:1] != ['-m']
+
+
+def _is_looked_through() -> bool:
+    """Whether Python imports this package to find the module of ``python -m lsef_plugins...`` (3.10 and later tell)."""
+    words = getattr(sys, 'orig_argv', [])
+    return getattr(sys, 'argv', [''])[:1] == ['-m'] and any(
+        option[:1] == '-' and option[-1:] == 'm' and module.split('.')[0] == 'lsef_plugins'
+        for option, module in zip(words, words[1:]))
+
+
+# Those commands register what they need themselves: the doctor has to start where MMAction2 does not.
+if (os.environ.get('LSEF_PLUGINS_REGISTER', '1') != '0' and not _is_looked_through()
         and importlib.util.find_spec('mmaction')):
     from .register_all import register_all
     register_all()

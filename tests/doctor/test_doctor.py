@@ -42,13 +42,13 @@ def run(tmp_path_factory):
     home = folder / 'home' / 'quentin'
     home.mkdir(parents=True)
 
-    def start(*arguments, without='', **variables):
+    def start(*arguments, without='', command=('-m', 'lsef_plugins'), **variables):
         keep = {k: v for k, v in os.environ.items() if not k.startswith('LSEF_')}
         return subprocess.run(
-            [sys.executable, '-m', 'lsef_plugins', *arguments], cwd=home, capture_output=True, text=True, timeout=300,
-            env={**keep, 'PYTHONPATH': f'{folder}{os.pathsep}{ROOT}', 'NOT_INSTALLED': without, 'HOME': str(home),
-                 'USER': 'quentin', 'LOGNAME': 'quentin', 'HOSTNAME': 'lab-box-7', 'OMP_NUM_THREADS': '1',
-                 'TMPDIR': str(folder), **variables})
+            [sys.executable, *command, *arguments], cwd=home, capture_output=True, text=True, timeout=300,
+            env={**keep, 'PYTHONPATH': os.pathsep.join([str(folder), str(ROOT), variables.pop('MINE', '')]),
+                 'NOT_INSTALLED': without, 'HOME': str(home), 'USER': 'quentin', 'LOGNAME': 'quentin',
+                 'HOSTNAME': 'lab-box-7', 'OMP_NUM_THREADS': '1', 'TMPDIR': str(folder), **variables})
 
     return start
 
@@ -86,11 +86,22 @@ def test_it_works_without_openmmlab_opencv_and_a_compiler_and_names_them(bare):
     assert 'recognizer' not in bare.stdout
 
 
+@pytest.mark.skipif(sys.version_info < (3, 10), reason='Python 3.9 does not tell which module it looks for')
 def test_a_host_that_cannot_be_imported_is_a_finding_and_not_the_end(run):
     done = run('doctor', without='mmcv', LSEF_OPS='off')
     assert done.returncode == 1 and '[result] 1 faults' in done.stdout, done.stdout + done.stderr
     assert 'FAULT: MMAction2 is installed, but mmcv (or mmcv-lite) is not' in done.stdout
     assert 'pip install "mmcv-lite>=2.1,<2.2"' in done.stdout and 'planted truth: base found' in done.stdout
+
+
+def test_only_the_commands_of_the_pack_put_off_its_registration(run, tmp_path):
+    """python -m of somebody else's package, which imports ours while it is looked for, gets a pack that registers."""
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / '__init__.py').write_text('import lsef_plugins\n', encoding='utf-8')
+    (tmp_path / 'mine' / '__main__.py').write_text('', encoding='utf-8')
+    done = run(without='mmcv', command=('-m', 'mine'), MINE=str(tmp_path))
+    assert done.returncode == 1 and 'ImportError: MMAction2 is installed, but mmcv (or mmcv-lite) is not' in done.stderr
+    assert run('list', '--kind', 'nn', without='mmcv').returncode == 0
 
 
 def test_alone_it_prints_help_and_an_unknown_word_is_refused(run):

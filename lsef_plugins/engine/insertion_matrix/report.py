@@ -124,7 +124,8 @@ def _reasons(rows: Sequence[Dict]) -> List[str]:
     if not found:
         return []
     return ['## Not asked, and why', '',
-            *(f'- {column}, {count} configs: {_plain(note)}' for (column, note), count in sorted(found.items())), '']
+            *(f'- {column}, {count} configs: {_plain(note)}'.rstrip()
+              for (column, note), count in sorted(found.items())), '']
 
 
 def _shrunk(rows: Sequence[Dict]) -> List[str]:
