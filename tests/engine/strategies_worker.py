@@ -22,8 +22,8 @@ WAYS = {    # processes, changes of the config, the checkpoint to go on from
     'ddp_strategy_resumed': (2, DDP, 'ddp_strategy/epoch_1.pth'),
     'fsdp': (2, FSDP, None),
     'fsdp_resumed': (2, FSDP, 'fsdp/epoch_1.pth'),
-    'single_of_fsdp': (1, {'load_from': 'fsdp/epoch_2.pth', 'train_cfg.max_epochs': 1, 'optim_wrapper.optimizer.lr': 0.0},
-                       None),
+    'single_of_fsdp': (1, {'load_from': 'fsdp/epoch_2.pth', 'train_cfg.max_epochs': 1,
+                           'optim_wrapper.optimizer.lr': 0.0}, None),
 }
 
 

@@ -45,7 +45,7 @@ class RatingI3DHead(I3DHead):
 '''
 
 
-def tests_of(tiny_videos, ann_file):
+def loader_of(tiny_videos, ann_file):
     return dict(
         batch_size=1, num_workers=0, persistent_workers=False, sampler=dict(type='DefaultSampler', shuffle=False),
         dataset=dict(type='VideoDataset', ann_file=str(ann_file), data_prefix=dict(video=str(tiny_videos.root)),
@@ -64,7 +64,7 @@ def job(tiny_config, tiny_videos, tmp_path_factory):
     (folder / 'plugin.py').write_text(PLUGIN, encoding='utf-8')
     ann_file = folder / 'test.txt'
     ann_file.write_text(''.join(tiny_videos.ann_train.read_text().splitlines(keepends=True)[:CLIPS]))
-    loader = tests_of(tiny_videos, ann_file)
+    loader = loader_of(tiny_videos, ann_file)
     metrics = [dict(type='AverageRecallMetric', per_class=True), dict(type='ValenceArousalMetric', bootstrap=100)]
     tiny_config(
         folder / 'unused', num_workers=1, log_level='ERROR', train_cfg=dict(max_epochs=3),
