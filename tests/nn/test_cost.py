@@ -98,7 +98,7 @@ def test_the_fit_finds_planted_rates_and_a_planted_nothing():
 
 
 def test_a_rate_is_never_negative():
-    sizes = [Sizes(b, c, 8, 7, 7) for b in (1, 2, 4) for c in (64, 256)]   # the larger the faster
+    sizes = [Sizes(b, c, 8, 7, 7) for b in (1, 2, 4) for c in (64, 128, 256)]      # the larger the faster
     found = cost.fitted([(each, 1 / each.elements) for each in sizes])
     assert min(found) >= 0 and max(found) > 0
 
