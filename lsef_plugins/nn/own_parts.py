@@ -134,7 +134,8 @@ def own_part(name: str, switch: Any, given: Mapping[str, Any]) -> Optional[nn.Mo
         return None
     cls, options = _taken_apart(name, switch)
     # A class without an __init__ of its own has nn.Module's, which names anything and takes nothing.
-    parameters = {} if cls.__init__ is nn.Module.__init__ else dict(inspect.signature(cls).parameters)
+    plain = getattr(cls, '__init__') is nn.Module.__init__  # noqa: B009
+    parameters = {} if plain else dict(inspect.signature(cls).parameters)
     anything = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
     unknown = [key for key in options if key not in parameters and not anything]
     if unknown:

@@ -13,7 +13,7 @@ from lsef_plugins.registry import MODELS
 class CCCLoss(BaseWeightedLoss):
     r"""One minus the concordance, and a little of the squared error, for each of valence and arousal, then their mean:
 
-    .. math::  (1 - \mathrm{CCC}) + \text{mse\_weight} \cdot \mathrm{MSE}
+    .. math::  (1 - \mathrm{CCC}) + \lambda \cdot \mathrm{MSE}
 
     over all valid entries of the batch (of this process: under DDP each has its own). VEATIC trains with
     ``mse_weight=0.1``. The CCC is that of :func:`lsef_plugins.functional.concordance.concordance`: exact, and where
@@ -23,7 +23,7 @@ class CCCLoss(BaseWeightedLoss):
     Computed in float32 at least, also under autocast.
 
     Args:
-        mse_weight: of the mean square error, at least 0.
+        mse_weight: :math:`\lambda`, of the mean square error, at least 0.
         eps: smallest denominator of the CCC.
         loss_weight: of the whole.
 
