@@ -130,16 +130,22 @@ def start(tmp_path):
     """Starts the real tool beside a train.py that imports nothing of OpenMMLab."""
     (tmp_path / 'launch_processes.py').write_text(TOOL.read_text(encoding='utf-8'), encoding='utf-8')
     (tmp_path / 'train.py').write_text(WORKER, encoding='utf-8')
+    started = []
 
     def run(case, gpus, *options, **variables):
         (tmp_path / case).write_text('', encoding='utf-8')
         environment = {key: value for key, value in os.environ.items() if key not in ('RANK', 'WORLD_SIZE')}
-        return subprocess.Popen(
+        started.append(subprocess.Popen(
             [sys.executable, str(tmp_path / 'launch_processes.py'), 'train', str(tmp_path / case), str(gpus), *options],
             env={**environment, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1', **variables}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        return started[-1]
 
-    return run
+    yield run
+    for job in started:
+        if job.poll() is None:      # a failed test
+            job.terminate()
+            job.communicate()
 
 
 def test_a_failed_process_gives_a_status_and_a_last_line(start):
