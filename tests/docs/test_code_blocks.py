@@ -3,8 +3,9 @@
 Python: a block that imports or defines is run, the blocks of a page in one namespace; any other is a config, laid over
 a small recognizer: what it names is built, the recognizer trains one step and predicts, pipelines read a clip. Commands
 (fenced, or indented by four spaces): the tool is there, its own argparse takes every option, files of this repository
-exist, and a test runs the tool. What cannot be treated so stands in ``NOT_HERE`` or ``FOREIGN`` with its reason; a new
-block is executed by itself, or the test says what it does not know.
+exist, and a test runs the tool. A block below ``<!-- executed by tests/... -->`` is left to that test, which must name
+its page. What else cannot be treated so stands in ``NOT_HERE`` or ``FOREIGN`` with its reason; a new block is executed
+by itself, or the test says what it does not know.
 """
 import argparse
 import ast
@@ -33,6 +34,7 @@ SHOWN = ('text', '{toctree}')           # not code
 NOT_HERE = {
     ('affect.md', "_base_ = ['./recognizer.py']"): 'trained and tested by tests/docs/test_affect.py',
     ('own_backbone.md', 'class MyVideoTransformer(nn.Module):'): 'the class and the config: tests/models/test_sites.py',
+    ('inference.md', 'result = inferencer(0, seconds=10, window=2.0)'): 'needs a camera; tests/apis has one of straw',
     ('own_dataset.md', 'from pathlib import Path'): 'run by test_the_list_of_a_folder_tree, which has the folders',
 }
 # Commands that are no tools of this repository: why they are shown and not checked.
@@ -52,6 +54,7 @@ class Block(NamedTuple):
     line: int
     language: str
     text: str
+    marked: str = ''        # the test of the mark above it
 
     @property
     def first(self):
@@ -59,7 +62,7 @@ class Block(NamedTuple):
 
     @property
     def excused(self):
-        return NOT_HERE.get((self.page, self.first))
+        return f'executed by {self.marked}' if self.marked else NOT_HERE.get((self.page, self.first))
 
     def __str__(self):
         return f'{self.page}:{self.line}'
@@ -73,7 +76,8 @@ def blocks_of(path):
         if fence and inside is None:
             inside = (number, fence[1], [])
         elif fence:
-            found.append(Block(path.name, inside[0], inside[1], '\n'.join(inside[2]) + '\n'))
+            mark = re.fullmatch(r'<!-- executed by (tests/\S+\.py) -->', lines[max(inside[0] - 2, 0)])
+            found.append(Block(path.name, inside[0], inside[1], '\n'.join(inside[2]) + '\n', mark[1] if mark else ''))
             inside = None
         elif inside is not None:
             inside[2].append(line)
@@ -102,6 +106,8 @@ def test_every_block_is_of_a_kind_that_is_executed():
 def test_every_excuse_belongs_to_a_block_and_names_a_test_that_is_there():
     assert {(block.page, block.first) for block in BLOCKS} >= set(NOT_HERE)
     assert {line for block in COMMANDS for line in commands_of(block)} >= set(FOREIGN)
+    for block in BLOCKS:
+        assert not block.marked or block.page in (ROOT / block.marked).read_text('utf-8'), f'{block}: {block.marked}'
     for (page, _), reason in NOT_HERE.items():
         for name in re.findall(r'tests/\S+\.py', reason):
             assert page in (ROOT / name).read_text('utf-8'), f'{name} does not speak of {page}'
@@ -196,13 +202,18 @@ def check_install(words):
 def check_shell(words, monkeypatch):
     script, rest = ROOT / words[0], words[1:]
     assert subprocess.run(['bash', '-n', str(script)], capture_output=True).returncode == 0, f'{words[0]} is no bash'
-    twin = {'dist_train.sh': 'train.py', 'dist_test.sh': 'test.py', 'quickstart.sh': 'quickstart.py'}.get(script.name)
+    twin = {'dist_train.sh': 'train.py', 'dist_test.sh': 'test.py', 'slurm_train.sh': 'train.py',
+            'slurm_test.sh': 'test.py', 'quickstart.sh': 'quickstart.py'}.get(script.name)
     if twin:
         # dist_*.sh take the number of processes behind config (and checkpoint).
         gpus = {'dist_train.sh': 1, 'dist_test.sh': 2}.get(script.name)
         if gpus:
             assert rest[gpus].isdigit(), f'{words[0]} wants the number of processes in place {gpus + 1}'
             rest = rest[:gpus] + rest[gpus + 1:]
+        if script.name.startswith('slurm_'):    # behind partition and job name; a work_dir may follow the config
+            rest = rest[2:]
+            if twin == 'train.py' and len(rest) > 1 and not rest[1].startswith('-'):
+                rest.insert(1, '--work-dir')
         parse(ROOT / 'tools' / twin, rest, monkeypatch)
     else:
         assert not rest or '$@' in script.read_text('utf-8'), f'{words[0]} takes no arguments'

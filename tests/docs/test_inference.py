@@ -1,4 +1,4 @@
-"""The blocks of docs/inference.md run as they stand there, one after the other."""
+"""The blocks of docs/inference.md run as they stand there, one after the other, and so does that of README.md."""
 import re
 import shutil
 from pathlib import Path
@@ -8,7 +8,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / 'docs' / 'inference.md').read_text(encoding='utf-8')
-BLOCKS = re.findall(r'<!-- executed by tests/docs/test_inference.py -->\n```python\n(.*?)```', TEXT, re.S)
+MARKED = re.compile(r'<!-- executed by tests/docs/test_inference.py -->\n```python\n(.*?)```', re.S)
+BLOCKS = MARKED.findall(TEXT)
 
 
 @pytest.fixture
@@ -30,7 +31,11 @@ def place(tiny_config, tiny_videos, tmp_path, monkeypatch):
 
 
 def test_every_block_runs_and_says_what_the_page_says(place, capsys):
+    block, = MARKED.findall((ROOT / 'README.md').read_text(encoding='utf-8'))
     names: dict = {}
+    exec(block.replace('CONFIG', 'my_config.py').replace('work_dirs/mine/epoch_10.pth', 'best.pth'), names)
+    assert names['result'].label in names['result'].scores and names['result'].decomposition is not None
+    names = {}
     assert len(BLOCKS) == 6 and sum(len(line) > 0 for line in BLOCKS[0].splitlines()) == 3, 'three lines'
     for block in BLOCKS[:3]:
         exec(block, names)

@@ -180,4 +180,3 @@ def neck_inputs(pair: Pair) -> List[Tuple[SitedNeck, Any]]:
         for handle in handles:
             handle.remove()
     return seen
-
