@@ -8,12 +8,13 @@ Everything else stays what it is: the optimizer, its groups (made by ``base_cons
 mixed precision, schedulers.
 """
 import inspect
+import logging
 from typing import Any, Dict, Optional, Tuple, Type
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ALL_CONSTRUCTORS
-from torch import nn
+from torch import nn, optim
 
 from lsef_plugins.optim import Damping, RankAwareGradients, Schedule
 from lsef_plugins.optim.matrices import LARGEST_SIDE, Matrix
@@ -24,6 +25,9 @@ from .wrapper import rank_aware
 
 OF_DAMPING = ('target_rank', 'kappa', 'smoothing', 'decay', 'size')
 OF_SCHEDULE = ('interval', 'warmup', 'solver', 'average_dtype')
+#: They divide each element by its own size, which undoes what RAO does to the spectrum.
+ELEMENTWISE = (optim.Adam, optim.AdamW, optim.Adamax, optim.NAdam, optim.RAdam, optim.Adagrad, optim.Adadelta,
+               optim.RMSprop)
 OWN = ('roles', 'include', 'exclude', 'largest_side', 'log_interval', 'enabled')
 
 
@@ -117,7 +121,7 @@ class RankAwareOptimWrapperConstructor:
             matrices = {name: matrix for name, matrix in matrices.items() if id(matrix.parameter) in optimized}
             rao = RankAwareGradients(matrices, self.damping, roles, self.schedule)
             wrapper.install(rao, self.log_interval)
-            self._tell(rao)
+            self._tell(rao, wrapper.optimizer)
         else:
             print_log('RAO treats no matrix of this model: the optimizer wrapper is the stock one.', 'current')
         return wrapper
@@ -132,12 +136,16 @@ class RankAwareOptimWrapperConstructor:
                 if not self.damping[roles[name]].does_nothing}, roles
 
     @staticmethod
-    def _tell(rao: RankAwareGradients) -> None:
+    def _tell(rao: RankAwareGradients, optimizer: optim.Optimizer) -> None:
         counts: Dict[str, int] = {}
         for role, stack in zip(rao.roles, rao.stacks):
             counts[role] = counts.get(role, 0) + len(stack.names)
         told = ', '.join(f'{count} {role}' for role, count in counts.items())
         print_log(f'RAO treats {len(rao)} matrices ({told}) in {len(rao.stacks)} stacks.', 'current')
+        if isinstance(optimizer, ELEMENTWISE):
+            print_log(f'RAO beside {type(optimizer).__name__} has gained nothing in our study: it divides each element by '
+                      "its own size, which undoes RAO. Take SGD (with a learning rate for it), or leave out "
+                      "constructor='RAO'.", 'current', logging.WARNING)
 
 
 def must_be_whole(model: nn.Module, cfg: dict) -> None:

@@ -1,5 +1,6 @@
 """The constructor: what it builds on, what it treats, and what it refuses."""
 import copy
+import logging
 
 import pytest
 import torch
@@ -243,3 +244,14 @@ def test_an_optimizer_that_was_replaced_is_noticed(slowonly):
     wrapper.optimizer = torch.optim.SGD(slowonly.parameters(), lr=0.1)
     with pytest.raises(ValueError, match='was replaced after RAO had been attached'):
         wrapper.step()
+
+
+@pytest.mark.parametrize('optimizer, told', [
+    (SGD, False), (dict(type='AdamW', lr=1e-3), True), (dict(type='RMSprop', lr=1e-3), True)])
+def test_an_optimizer_that_undoes_rao_is_told_of(optimizer, told, slowonly, monkeypatch):
+    from lsef_plugins.engine.optimizers import constructor
+    lines = []
+    monkeypatch.setattr(constructor, 'print_log', lambda message, *rest: lines.append((message, *rest)))
+    build(slowonly, optimizer=optimizer)
+    warnings = [line[0] for line in lines if logging.WARNING in line]
+    assert len(warnings) == told and all(f'beside {optimizer["type"]}' in line for line in warnings)
