@@ -143,8 +143,8 @@ class RankAwareOptimWrapperConstructor:
         told = ', '.join(f'{count} {role}' for role, count in counts.items())
         print_log(f'RAO treats {len(rao)} matrices ({told}) in {len(rao.stacks)} stacks.', 'current')
         if isinstance(optimizer, ELEMENTWISE):
-            print_log(f'RAO beside {type(optimizer).__name__} has gained nothing in our study: it divides each element by '
-                      "its own size, which undoes RAO. Take SGD (with a learning rate for it), or leave out "
+            print_log(f'RAO beside {type(optimizer).__name__} has gained nothing in our study: it divides each element '
+                      "by its own size, which undoes RAO. Take SGD (with a learning rate for it), or leave out "
                       "constructor='RAO'.", 'current', logging.WARNING)
 
 
