@@ -14,7 +14,6 @@ from .version import __version__
 __all__ = ['__version__']
 
 
-
 def _is_looked_through() -> bool:
     """Whether Python imports this package to find the module of ``python -m lsef_plugins...`` (3.10 and later tell)."""
     words = getattr(sys, 'orig_argv', [])

@@ -24,6 +24,25 @@ from pathlib import Path
 
 import pytest
 
+REGISTER = 'LSEF_PLUGINS_REGISTER'
+GIVEN = os.environ.get(REGISTER)
+
+
+def pytest_collection_finish():
+    restore_registration()
+
+
+def pytest_runtest_teardown():
+    restore_registration()
+
+
+def restore_registration():
+    """Tools that need no MMAction2 keep it out of their process; one that a test runs in ours must not for good."""
+    if GIVEN is None:
+        os.environ.pop(REGISTER, None)
+    else:
+        os.environ[REGISTER] = GIVEN
+
 
 @dataclass(frozen=True)
 class TinyVideos:

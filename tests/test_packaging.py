@@ -89,7 +89,8 @@ def test_a_wheel_has_every_module_source_and_config_and_nothing_else(built):
     tools = {name for name in names if name.startswith(f'{MIM}tools/')}
     others = {name for name in names if '.dist-info/' in name}
     assert names - tools - others == files
-    assert {f'{MIM}tools/train.py', f'{MIM}tools/test.py', f'{MIM}tools/dist_train.sh', f'{MIM}tools/launcher.sh',
+    assert {f'{MIM}tools/train.py', f'{MIM}tools/test.py', f'{MIM}tools/dist_train.sh',
+            f'{MIM}tools/launch_processes.py', f'{MIM}tools/slurm_train.sh', f'{MIM}tools/slurm_launch.sh',
             f'{MIM}tools/data/check_dataset.py'} <= tools
     assert not any('quickstart' in name or 'run_tests' in name or name.endswith('.pyc') for name in tools)
 
