@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lsef_plugins.engine.backbone_benchmark import choose, measure, report, run, settings
 from lsef_plugins.engine.backbone_benchmark.choose import BenchmarkError, chosen
-from lsef_plugins.engine.backbone_benchmark.pair import clip_size
+from lsef_plugins.engine.backbone_benchmark.pair import Pair, clip_size
 from lsef_plugins.engine.backbone_benchmark.settings import Settings, checked
 from lsef_plugins.models.insertion import without_ours
 from lsef_plugins.nn import cost
@@ -87,6 +87,24 @@ def test_every_way_is_timed_in_each_round_and_memory_grows_by_the_neck(ran):
     assert row['peak_bytes']['stock'] > 3 * 4 * row['parameters']['stock']
     assert row['peak_bytes']['plugged'] - row['peak_bytes']['stock'] > 3 * 4 * cost.parameters(MAPS)
     assert row['optimizer'] == 'SGD'
+
+
+def test_code_compiled_for_the_stock_recognizer_does_not_serve_the_plugged_one(configs, monkeypatch):
+    """Both have heads of one class, and only one of them has a hook; the neck itself says when it is passed by."""
+    from mmengine.registry import init_default_scope
+    init_default_scope('mmaction')
+    compiled = torch.compile
+    monkeypatch.setattr(torch, 'compile', lambda model: compiled(model, backend='eager'))
+    monkeypatch.setattr(torch._dynamo.config, 'skip_nnmodule_hook_guards', True)     # given back at the end
+    torch._dynamo.reset()
+    pair = Pair(Config.fromfile(str(configs / 'tiny.py')), Settings(compiled=True))
+    before = {name: p.detach().clone() for name, p in pair.plugged.named_parameters()
+              if name.endswith('cim.out.weight')}
+    for call in (pair.forward, pair.step):
+        for name in pair.models():
+            call(name)
+    assert before and not any(torch.equal(pair.plugged.get_parameter(name), p) for name, p in before.items())
+    torch._dynamo.reset()
 
 
 def test_measured_rows_are_kept_and_failed_ones_tried_again(configs, tmp_path):

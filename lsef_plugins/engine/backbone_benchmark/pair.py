@@ -95,6 +95,9 @@ class Pair:
         self.optimizers = {name: _optimizer(model, cfg) for name, model in self.models().items()}
         self.data = {training: self.inputs.batch(self.stock, settings.batch, training=training)
                      for training in (True, False)}
+        if settings.compiled:
+            # Else code that was compiled for the stock head, which has no hook, serves the plugged one as well.
+            torch._dynamo.config.skip_nnmodule_hook_guards = False
         self.calls: Dict[str, Any] = {name: torch.compile(model) if settings.compiled else model
                                       for name, model in self.models().items()}
 
