@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from differences import differing
 
 import lsef_plugins  # noqa: F401 - what a checkpoint may hold
 
@@ -91,18 +92,6 @@ def straight(job):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[-1].startswith('Training finished')
     return job.folder / 'straight'
-
-
-def differing(a, b, prefix=''):
-    """Paths of the tensors and numbers in which two nested structures differ, bit for bit."""
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), prefix
-        return [path for key in a for path in differing(a[key], b[key], f'{prefix}/{key}')]
-    if isinstance(a, (list, tuple)):
-        assert len(a) == len(b), prefix
-        return [path for i, pair in enumerate(zip(a, b)) for path in differing(*pair, f'{prefix}/{i}')]
-    equal = torch.equal(a, b) if torch.is_tensor(a) else a == b
-    return [] if equal else [prefix]
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from differences import differing
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN, TEST = ROOT / 'tools' / 'train.py', ROOT / 'tools' / 'test.py'
@@ -49,18 +50,6 @@ def weights(path):
     content = torch.load(path, map_location='cpu')
     return {'state_dict': content['state_dict'], 'optimizer': content.get('optimizer'),
             'ema_state_dict': content.get('ema_state_dict')}
-
-
-def differing(a, b, prefix=''):
-    """Paths of the tensors and numbers in which two nested structures differ, bit for bit."""
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), prefix
-        return [path for key in a for path in differing(a[key], b[key], f'{prefix}/{key}')]
-    if isinstance(a, (list, tuple)):
-        assert len(a) == len(b), prefix
-        return [path for i, pair in enumerate(zip(a, b)) for path in differing(*pair, f'{prefix}/{i}')]
-    equal = torch.equal(a, b) if torch.is_tensor(a) else a == b
-    return [] if equal else [prefix]
 
 
 # ---- resume --------------------------------------------------------------------------

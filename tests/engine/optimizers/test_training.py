@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from differences import differing
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, MessageHub
@@ -76,18 +77,6 @@ def train(tiny_config, tmp_path):
         return runner
 
     return run
-
-
-def differing(a, b, prefix=''):
-    """Paths of what differs between two nested structures, bit for bit."""
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), (prefix, a.keys() ^ b.keys())
-        return [path for key in a for path in differing(a[key], b[key], f'{prefix}/{key}')]
-    if isinstance(a, (list, tuple)):
-        assert len(a) == len(b), prefix
-        return [path for i, pair in enumerate(zip(a, b)) for path in differing(*pair, f'{prefix}/{i}')]
-    equal = torch.equal(a, b) if torch.is_tensor(a) else a == b
-    return [] if equal else [prefix]
 
 
 def saved(runner, name='epoch_2.pth'):
