@@ -95,14 +95,14 @@ def test_code_compiled_for_the_stock_recognizer_does_not_serve_the_plugged_one(c
     init_default_scope('mmaction')
     compiled = torch.compile
     monkeypatch.setattr(torch, 'compile', lambda model: compiled(model, backend='eager'))
-    monkeypatch.setattr(torch._dynamo.config, 'skip_nnmodule_hook_guards', True)     # given back at the end
     torch._dynamo.reset()
-    pair = Pair(Config.fromfile(str(configs / 'tiny.py')), Settings(compiled=True))
-    before = {name: p.detach().clone() for name, p in pair.plugged.named_parameters()
-              if name.endswith('cim.out.weight')}
-    for call in (pair.forward, pair.step):
-        for name in pair.models():
-            call(name)
+    with torch._dynamo.config.patch(skip_nnmodule_hook_guards=True):     # given back at the end
+        pair = Pair(Config.fromfile(str(configs / 'tiny.py')), Settings(compiled=True))
+        before = {name: p.detach().clone() for name, p in pair.plugged.named_parameters()
+                  if name.endswith('cim.out.weight')}
+        for call in (pair.forward, pair.step):
+            for name in pair.models():
+                call(name)
     assert before and not any(torch.equal(pair.plugged.get_parameter(name), p) for name, p in before.items())
     torch._dynamo.reset()
 

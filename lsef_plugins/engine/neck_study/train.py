@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import tempfile
 import time
 from typing import Any
@@ -50,7 +51,7 @@ def settings(run: Run, place: Place, work_dir: str) -> dict[str, Any]:
     train = loader(clips.prepare(place.folder, cell.preset, 'train', size.view), size.batch, mirror=True, broken=broken)
     test = loader(clips.prepare(place.folder, cell.tested_on, 'test', size.view))
     return dict(
-        default_scope='mmaction', work_dir=work_dir, log_level='ERROR', experiment_name=run.name.replace('/', '_'),
+        default_scope='mmaction', work_dir=work_dir, log_level='ERROR', experiment_name=os.path.basename(work_dir),
         model=run.arm.model(size), load_from=str(prepared_start(place)),
         optim_wrapper=run.arm.optim_wrapper(run.rate),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=steps, val_interval=steps + 1),

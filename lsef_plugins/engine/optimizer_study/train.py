@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import tempfile
 import time
 from typing import Any
@@ -50,7 +51,7 @@ def settings(run: Run, folder: str, steps: int, work_dir: str) -> dict[str, Any]
 
     warm = max(steps // 20, 1)
     return dict(
-        default_scope='mmaction', work_dir=work_dir, log_level='ERROR', experiment_name=run.name.replace('/', '_'),
+        default_scope='mmaction', work_dir=work_dir, log_level='ERROR', experiment_name=os.path.basename(work_dir),
         model=copy.deepcopy(MODEL), load_from=str(start.prepare_start(folder, MODEL['backbone'])),
         optim_wrapper=run.arm.optim_wrapper(run.rate),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=steps, val_interval=steps + 1),

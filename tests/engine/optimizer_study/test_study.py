@@ -2,6 +2,7 @@
 import importlib.util
 import json
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,13 @@ def test_a_run_is_a_training_of_the_real_thing(few_clips):
     assert 0 <= tried['uar_tune'] <= 1 and tried['uar'] is None and tried['losses'] == found['losses']
     wild = train.train(design.Run(CELL, design.ARMS['sgd'], 1e30, 0), str(few_clips), steps=4)
     assert wild['diverged'] and wild['uar'] == pytest.approx(1 / 7)
+
+
+def test_runs_of_one_second_share_nothing(few_clips, monkeypatch):
+    monkeypatch.setattr(time, 'strftime', lambda *_: '20260101_000000')      # the clock of the Runner's names
+    each = design.Run(CELL, design.ARMS['sgd'], 0.02, 0)
+    first, second = (train.train(each, str(few_clips), steps=2) for _ in range(2))
+    assert first['losses'] == second['losses'] and first['uar'] == second['uar']
 
 
 # ---- report -------------------------------------------------------------------------------------------------------
