@@ -21,6 +21,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--severities', nargs='+', type=int, default=[3], help='1 to 5 (default: 3)')
     parser.add_argument('--tuning-seeds', type=int, default=2,
                         help='runs of each learning rate; 0: a guess for each head, untuned (default: %(default)s)')
+    parser.add_argument('--tune-on', metavar='PRESET', help='try learning rates on this preset only, in each regime, '
+                        'for all presets (default: in each cell)')
     parser.add_argument('--seeds', type=int, default=5, help='runs of the best learning rate (default: %(default)s)')
     parser.add_argument('--steps', type=int, default=0, help='of each run (default: as designed)')
     parser.add_argument('--size', default='small', help='small, framewise (no temporal convolution in the backbone), '
@@ -74,13 +76,13 @@ def compared(args: argparse.Namespace) -> str:
         return design.shown(chosen('arm', design.ARMS, [args.show])[0], size)
     tested = conditions.conditions_of(args.severities, args.kinds)
     if args.plan:
-        return design.plan(cells, arms, size, args.tuning_seeds, args.seeds, len(tested))
+        return design.plan(cells, arms, size, args.tuning_seeds, args.seeds, len(tested), args.tune_on)
     if args.device == 'cuda' and not torch.cuda.is_available():
         raise ValueError('--device cuda, but torch sees no CUDA device here. Take --device cpu, or a torch and a '
                          'machine with one.')
     study = run.Study(cells, arms, args.out, tested, args.size, args.device, args.jobs, args.steps,
                       range(100, 100 + args.tuning_seeds), range(args.seeds), args.corrupted_clips,
-                      say=lambda line: print(line, flush=True))
+                      say=lambda line: print(line, flush=True), tune_on=args.tune_on)
     results = study.run()
     text, out = report.report(study, results), Path(args.out)
     write_whole(out / 'report.md', text)

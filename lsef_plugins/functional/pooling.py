@@ -5,7 +5,13 @@ deviations,
 
 .. math::  m_w = \Bigl(\operatorname{mean}_{t,p} \bigl(S_w / (\hat\sigma\|a_w\|_2)\bigr)^2\Bigr)^{1/2}
 
-(:mod:`lsef_plugins.functional.multiscale`). No maximum: one bad value must not decide.
+(:mod:`lsef_plugins.functional.multiscale`). That has neither sign nor amplitude. Its excursions have: with the
+deviation :math:`d_t` of a frame's features from the base,
+
+.. math::
+    e_w^+ = \max_t (A_w d)_t, \qquad e_w^- = \max_t (-A_w d)_t, \qquad
+    e = \bigl(\operatorname{mean}_t d_t^2\bigr)^{1/2}
+
 Axes: ``b`` clips, ``c`` channels, ``t`` frames, ``n`` positions (h w), ``s`` windows.
 
 Source:
@@ -39,6 +45,20 @@ def transient_magnitude(residual: Tensor, threshold: Tensor, scale: Tensor, wind
         length = torch.linalg.vector_norm(transient / (unit * norm), dim=(2, 3))
         found.append(length / max(frames * positions, 1) ** 0.5)
     return torch.stack(found, 1)
+
+
+def excursions(deviation: Tensor, windows: Sequence[int] = (1, 3)) -> Tensor:
+    """The module's :math:`e_w^+` and :math:`e_w^-` of each window, then :math:`e`: ``(b, c, t) -> (b, 2 s + 1, c)``.
+
+    In the units of ``deviation``; all of them are zero where it is.
+    """
+    frames = deviation.shape[2]
+    found = []
+    for window in windows:
+        pooled = deviation @ moving_average(frames, window, deviation.dtype, deviation.device).T
+        found += [pooled.amax(2), (-pooled).amax(2)]
+    # vector_norm: its gradient at a channel that does not move is zero, that of a square root NaN.
+    return torch.stack([*found, torch.linalg.vector_norm(deviation, dim=2) / max(frames, 1) ** 0.5], 1)
 
 
 def limited_mean(stable: Tensor, residual: Tensor, scale: Tensor, influence_clip: Optional[float] = 4.0) -> Tensor:

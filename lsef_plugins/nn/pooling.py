@@ -6,34 +6,40 @@ import torch
 from torch import Tensor, nn
 
 from ..functional.decomposition import frame_keep
-from ..functional.pooling import limited_mean, transient_magnitude
+from ..functional.pooling import excursions, limited_mean, transient_magnitude
 from ..functional.temporal import check_windows
 from ..ops import noise_scale
 from .dynamics import TransientPart
 from .lsef import LSEF
 from .stability import StablePart
 
-READINGS = ('pool', 'stable', 'transient')
+READINGS = ('pool', 'stable', 'excursion', 'transient')
+READ = ('pool', 'excursion')
+#: Of the base's size: below it a clip's movement counts as small and is not blown up to the size of an event.
+STILLNESS = 0.3
 
 
 class DecompositionPooling(nn.Module):
-    r"""A clip's features as a vector: what stays, and how much of what comes and goes at which time scale.
+    r"""A clip's features as a vector: what stays, and how far the clip moves away from it at which time scale.
 
-    ============= ==================================================================================== =========
-    reading       what                                                                                 numbers
-    ============= ==================================================================================== =========
-    ``pool``      mean of the features, deviations from the base limited by ``influence_clip``, over u         c
-    ``stable``    mean of the stable part, over u                                                      c
-    ``transient`` root mean square of :math:`S_w` in robust standard deviations, for each window       c * windows
-    ============= ==================================================================================== =========
+    ============= ============================================================================== ==================
+    reading       what                                                                           numbers
+    ============= ============================================================================== ==================
+    ``pool``      mean of the features, deviations from the base limited by ``influence_clip``   c
+    ``stable``    mean of the stable part                                                        c
+    ``excursion`` of the features' mean over space: how far up and how far down it moves from    c * (2 windows + 1)
+                  the clip's base in each window, then its root mean square; bad frames gated
+    ``transient`` root mean square of :math:`S_w` for each window: unsigned, element by element  c * windows
+    ============= ============================================================================== ==================
 
-    u is the root mean square of the clip's stable part: a number per clip that bad frames do not move. So every
-    reading is of the order of one at the start without batch statistics, and the vector does not know the scale of
-    the features. One bad frame, however large, or isolated spikes move it by a bounded amount.
+    All are in units of u, the root mean square of the clip's stable part, which bad frames do not move; ``excursion``
+    and ``transient`` are then divided by their own root mean square (those of a clip that moves by less than
+    0.3 u: by less). So every reading is of the order of one without batch statistics, the vector does not
+    know the scale of the features, and one bad frame, however large, moves it by a bounded amount.
 
     Args:
         channels: number of feature channels.
-        read: any of ``pool``, ``stable``, ``transient``.
+        read: any of ``pool``, ``stable``, ``excursion``, ``transient``.
         windows: odd numbers of frames, ascending from 1.
         rank, sem, ddm, on_nonfinite: as of :class:`LSEF`. The base is that of ``slow_basis=3`` cosines and the
             threshold starts at one standard deviation, unlike in LSEF: what is read here as transient is lost to
@@ -50,7 +56,7 @@ class DecompositionPooling(nn.Module):
         Ours; arXiv:2511.11406 (abstract) says nothing of a head.
     """
 
-    def __init__(self, channels: int, read: Sequence[str] = READINGS, windows: Sequence[int] = (1, 3, 5),
+    def __init__(self, channels: int, read: Sequence[str] = READ, windows: Sequence[int] = (1, 3),
                  rank: int = 2, sem: Optional[Mapping[str, Any]] = None, ddm: Optional[Mapping[str, Any]] = None,
                  influence_clip: Optional[float] = 4.0, limit_spikes: bool = True,
                  on_nonfinite: str = 'auto') -> None:
@@ -72,7 +78,8 @@ class DecompositionPooling(nn.Module):
             channels, rank=rank, sem={'slow_basis': 3, **(sem or {})}, on_nonfinite=on_nonfinite, merge=(),
             ddm={'kappa': 1.0, **(ddm or {})} if 'transient' in self.read else False)
         self.channels = channels
-        self.out_channels = channels * sum(len(self.windows) if name == 'transient' else 1 for name in self.read)
+        numbers = {'excursion': 2 * len(self.windows) + 1, 'transient': len(self.windows)}
+        self.out_channels = channels * sum(numbers.get(name, 1) for name in self.read)
 
     def forward(self, x: Tensor) -> Tensor:
         stable, parts, _, finite = self.separation.separate(x)
@@ -84,11 +91,10 @@ class DecompositionPooling(nn.Module):
                 found.append(self._pooled(x, stable, parts) / unit)
             if 'stable' in self.read:
                 found.append(stable.stable.mean((2, 3)) / unit)
-            if parts is not None and self.separation.ddm is not None:
-                magnitude = transient_magnitude(parts.residual, parts.threshold, parts.scale, self.windows,
-                                                self.separation.ddm.exponent, self.influence_clip,
-                                                self.limit_spikes, parts.frame_threshold)
-                found.append(magnitude.flatten(1))
+            if 'excursion' in self.read:
+                found.append(self._excursion(x, stable, unit))
+            if parts is not None:
+                found.append(self._magnitude(parts, unit))
         vector = torch.cat(found, 1)
         if finite is not None:
             vector = torch.where(finite[:, None], vector, torch.full_like(vector, float('nan')))
@@ -103,6 +109,20 @@ class DecompositionPooling(nn.Module):
         return limited_mean(stable.stable, residual * frame_keep(stable.frame_gate, features), scale,
                             self.influence_clip)
 
+    def _excursion(self, x: Tensor, stable: StablePart, unit: Tensor) -> Tensor:
+        features = x.to(stable.stable.dtype).flatten(3).mean(3)                             # (b, c, t)
+        deviation = features - stable.stable.mean((2, 3))[..., None]
+        deviation = deviation * (1 - stable.frame_gate).to(deviation.dtype)[:, None]
+        return _over_its_size(excursions(deviation / unit[..., None], self.windows).flatten(1))
+
+    def _magnitude(self, parts: TransientPart, unit: Tensor) -> Tensor:
+        assert self.separation.ddm is not None
+        found = transient_magnitude(parts.residual, parts.threshold, parts.scale, self.windows,
+                                    self.separation.ddm.exponent, self.influence_clip, self.limit_spikes,
+                                    parts.frame_threshold)
+        # Not in standard deviations, whose gradient is stopped: features would grow for ever to outgrow them.
+        return _over_its_size((found * (parts.scale.flatten(1) / unit)[:, None]).flatten(1))
+
     def reset_identity(self) -> None:
         """Thresholds at their start, whatever an initialiser did to the parameters."""
         self.separation.reset_identity()
@@ -116,3 +136,9 @@ def _per_clip(norm: Tensor, x: Tensor) -> Tensor:
     """Root mean square ``(b, 1)`` of clips of a given norm, 1 for those without any energy."""
     rms = norm / max(math.prod(x.shape[1:]), 1) ** 0.5      # no len(x): it would fix the clips of an exported graph
     return torch.where(rms > 0, rms, torch.ones_like(rms))[:, None]
+
+
+def _over_its_size(x: Tensor) -> Tensor:
+    """Numbers ``(b, k)`` in units of the base over their root mean square, those of a clip that hardly moves less."""
+    # No hypot: ONNX does not know it.
+    return x / (x.square().mean(1, keepdim=True) + STILLNESS ** 2).sqrt()

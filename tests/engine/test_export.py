@@ -12,6 +12,7 @@ import lsef_plugins  # noqa: F401
 from lsef_plugins.engine import export
 from lsef_plugins.engine.export import INPUT, OUTPUT, export_onnx
 from lsef_plugins.engine.launch import LaunchError
+from lsef_plugins.nn.pooling import READINGS
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -24,7 +25,7 @@ def awake(name, type='LSEFNeck', head=None):
     """A plugged recognizer whose neck has moved away from its identity start, with logits of order one."""
     family = Family(name)
     if head:
-        family.with_head(type=head)
+        family.with_head(type=head, read=READINGS)
     model = family.build(type and dict(type=type))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from lsef_plugins.functional import limited_mean, transient_magnitude
+from lsef_plugins.functional import excursions, limited_mean, moving_average, transient_magnitude
 
 B, C, T, N = 2, 3, 9, 4
 
@@ -126,3 +126,32 @@ def test_no_clips_one_frame_one_position(shape):
     unit = torch.ones(*shape[:2], 1, 1)
     found = transient_magnitude(r, unit, unit)
     assert found.shape == (shape[0], 3, C) and found.isfinite().all()
+
+
+def test_excursions_are_maxima_in_both_directions_and_the_size():
+    d = torch.randn(B, C, T, generator=torch.Generator().manual_seed(3))
+    found = excursions(d, (1, 3, 5))
+    assert found.shape == (B, 7, C)
+    for index, window in enumerate((1, 3, 5)):
+        pooled = torch.einsum('st,bct->bcs', moving_average(T, window), d)
+        torch.testing.assert_close(found[:, 2 * index], pooled.max(2).values)
+        torch.testing.assert_close(found[:, 2 * index + 1], -pooled.min(2).values)
+    torch.testing.assert_close(found[:, 6], d.square().mean(2).sqrt())
+    assert excursions(0 * d).abs().max() == 0
+
+
+def test_an_event_that_lasts_keeps_its_height_in_its_window_and_a_spike_does_not():
+    def height(frames):
+        d = torch.zeros(1, 1, 9)
+        d[..., frames] = 2.0
+        return excursions(d, (1, 3))[0, [0, 2], 0].tolist()
+
+    assert height([4]) == pytest.approx([2, 2 / 3]) and height([3, 4, 5]) == pytest.approx([2, 2])
+
+
+def test_excursions_have_a_gradient_where_nothing_moves():
+    d = torch.zeros(1, 2, 5, requires_grad=True)
+    excursions(d).sum().backward()
+    assert d.grad.isfinite().all()
+    d = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(excursions, (d, ))

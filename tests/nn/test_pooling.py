@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from lsef_plugins.functional import moving_average
 from lsef_plugins.nn import DecompositionPooling
 from lsef_plugins.nn.pooling import READINGS
 
@@ -35,10 +36,16 @@ def clip_stable_mean(x):
     return DecompositionPooling(C).separation.decompose(x).stable.mean((2, 3, 4))
 
 
+def everything(**options):
+    """Reads all there is to read."""
+    return DecompositionPooling(C, read=READINGS, **options)
+
+
 def readings(pooling, x):
     vector, found, at = pooling(x), {}, 0
     for name in pooling.read:
-        size = C * (len(pooling.windows) if name == 'transient' else 1)
+        windows = len(pooling.windows)
+        size = C * {'transient': windows, 'excursion': 2 * windows + 1}.get(name, 1)
         found[name], at = vector[:, at:at + size], at + size
     assert at == vector.shape[1] == pooling.out_channels
     return found
@@ -46,7 +53,7 @@ def readings(pooling, x):
 
 def test_the_readings_are_what_their_formulas_say():
     x = event(clip(), [6, 7, 8])
-    pooling = DecompositionPooling(C)
+    pooling = everything(windows=(1, 5))
     parts = pooling.separation.decompose(x)
     unit = parts.stable.square().mean((1, 2, 3, 4)).sqrt()[:, None]
     found = readings(pooling, x)
@@ -54,16 +61,24 @@ def test_the_readings_are_what_their_formulas_say():
     deviation, limit = x - parts.stable, 4 * parts.scale[..., None, None, None]
     deviation = (deviation * (1 - parts.frame_gate).float()[:, None, :, None, None]).clamp(-limit, limit)
     torch.testing.assert_close(found['pool'], (parts.stable + deviation).mean((2, 3, 4)) / unit)
-    plain = readings(DecompositionPooling(C, influence_clip=None), clip())
+    moved = x.mean((3, 4)) - parts.stable.mean((2, 3, 4))[..., None]
+    moved = moved * (1 - parts.frame_gate).float()[:, None] / unit[..., None]
+    slower = moved @ moving_average(12, 5).T
+    expected = torch.cat([moved.amax(2), -moved.amin(2), slower.amax(2), -slower.amin(2),
+                          moved.square().mean(2).sqrt()], 1)
+    size = expected.square().mean(1, keepdim=True)
+    torch.testing.assert_close(found['excursion'], expected / (size + 0.09).sqrt())
+    plain = readings(everything(influence_clip=None), clip())
     torch.testing.assert_close(plain['pool'] / plain['stable'] * clip_stable_mean(clip()),
                                clip().mean((2, 3, 4)), rtol=1e-3, atol=1e-4)
-    assert found['transient'][:, :2].min() > 2 * found['transient'][:, 2:C].max()
+    for name in ('excursion', 'transient'):
+        assert found[name][:, :2].min() > 2 * found[name][:, 2:C].max(), name
 
 
-@pytest.mark.parametrize('read', [('pool', ), ('transient', 'pool'), ('stable', 'transient'), ('stable', )])
+@pytest.mark.parametrize('read', [('pool', ), ('transient', 'pool'), ('stable', 'excursion'), ('stable', )])
 def test_each_reading_alone_is_its_part_of_the_whole(read):
     x = event(clip(), [6, 7, 8])
-    whole, pooling = readings(DecompositionPooling(C), x), DecompositionPooling(C, read=read)
+    whole, pooling = readings(everything(), x), DecompositionPooling(C, read=read)
     assert pooling.read == tuple(name for name in READINGS if name in read)
     for name, value in readings(pooling, x).items():
         assert torch.equal(value, whole[name])
@@ -74,7 +89,7 @@ def test_no_reading_dwarfs_the_others_at_the_start():
     """Of the order of one for any scale of the features, without batch statistics."""
     x = event(clip(b=8), [6, 7, 8]).relu()
     for factor in (1e-4, 1.0, 1e4):
-        found = readings(DecompositionPooling(C), factor * x)
+        found = readings(everything(), factor * x)
         sizes = [value.square().mean().sqrt().item() for value in found.values()]
         assert min(sizes) > 0.2 and max(sizes) < 4, sizes
 
@@ -82,28 +97,43 @@ def test_no_reading_dwarfs_the_others_at_the_start():
 @pytest.mark.parametrize('factor', [1e-20, 1e-3, 1e3, 1e15])
 def test_the_vector_does_not_know_the_scale(factor):
     x = event(clip(), [6, 7])
-    pooling = DecompositionPooling(C)
+    pooling = everything()
     torch.testing.assert_close(pooling(factor * x), pooling(x), rtol=1e-3, atol=1e-4)
 
 
 def test_reversing_time_and_the_order_of_positions_change_nothing():
     x = event(clip(), [6, 7])
-    pooling = DecompositionPooling(C)
+    pooling = everything()
     torch.testing.assert_close(pooling(x.flip(2)), pooling(x), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(pooling(x.flip(3).transpose(3, 4)), pooling(x), rtol=1e-4, atol=1e-4)
 
 
 def test_a_constant_clip_has_no_transient():
     x = clip()[:, :, :1].expand(2, C, 12, 3, 4).contiguous()
-    found = readings(DecompositionPooling(C), x)
-    assert found['transient'].abs().max() == 0
+    found = readings(everything(), x)
+    assert found['transient'].abs().max() == 0 and found['excursion'].abs().max() < 1e-5
     torch.testing.assert_close(found['stable'], found['pool'], rtol=1e-4, atol=1e-5)
 
 
 def test_the_sign_of_an_event_does_not_matter_to_the_transient():
-    up, down = (readings(DecompositionPooling(C), event(clip(), [6, 7], size))['transient'] for size in (3.0, -3.0))
-    quiet = readings(DecompositionPooling(C), clip())['transient']
+    up, down = (readings(everything(), event(clip(), [6, 7], size))['transient'] for size in (3.0, -3.0))
+    quiet = readings(everything(), clip())['transient']
     assert (up - quiet)[:, :2].min() > 0.5 and (down - quiet)[:, :2].min() > 0.5
+
+
+def test_the_sign_of_an_event_is_that_of_the_excursion():
+    """Upwards and downwards of each window change places when the features change sign."""
+    x = event(clip(), [6, 7])
+    up, down = (readings(DecompositionPooling(C, windows=(1, 3)), z)['excursion'].unflatten(1, (5, C)) for z in (x, -x))
+    torch.testing.assert_close(up[:, [1, 0, 3, 2, 4]], down, rtol=1e-4, atol=1e-5)
+    assert up[:, 0, :2].min() > 2 * up[:, 1, :2].max()
+
+
+def test_a_clip_that_hardly_moves_does_not_look_like_one_with_an_event():
+    still, moving = (readings(DecompositionPooling(C), z)['excursion'].square().mean().sqrt()
+                     for z in (clip(sigma=0.01, b=8).mean(2, keepdim=True) + 0.01 * clip(sigma=1, b=8, seed=3),
+                               event(clip(b=8), [6, 7])))
+    assert still < 0.1 and 0.7 < moving < 1
 
 
 def test_a_bad_frame_moves_the_vector_little_and_the_usual_statistics_without_bound():
@@ -129,7 +159,7 @@ def test_isolated_spikes_move_the_vector_less_than_the_event_does():
     def moved(pooling, z):
         return (readings(pooling, z)['transient'] - readings(pooling, x)['transient']).norm(dim=1).median().item()
 
-    with_limit, without = DecompositionPooling(C), DecompositionPooling(C, limit_spikes=False)
+    with_limit, without = everything(), everything(limit_spikes=False)
     shown = moved(with_limit, event(x, [8, 9]))
     assert moved(with_limit, spiky) < 0.5 * shown and moved(with_limit, spiky) < 0.8 * moved(without, spiky)
 
@@ -137,10 +167,10 @@ def test_isolated_spikes_move_the_vector_less_than_the_event_does():
 @pytest.mark.parametrize('t', [1, 2, 3, 4, 5, 16])
 def test_any_number_of_frames(t):
     x = clip(t=t).requires_grad_()
-    pooling = DecompositionPooling(C)
+    pooling = everything()
     found = readings(pooling, x)
     if t <= 2:
-        assert found['transient'].abs().max() == 0
+        assert found['transient'].abs().max() == 0 and (t == 2 or found['excursion'].abs().max() < 1e-6)
         torch.testing.assert_close(found['stable'], found['pool'])
     sum(value.sum() for value in found.values()).backward()
     assert x.grad.isfinite().all() and pooling.separation.ddm.offset.weight.grad.isfinite().all()
@@ -163,22 +193,23 @@ def test_nothing_infinite_comes_of_a_degenerate_clip(case):
     else:
         x = 1e-18 * x
     x.requires_grad_()
-    vector = DecompositionPooling(C)(x)
+    vector = everything()(x)
     vector.square().sum().backward()
     assert vector.isfinite().all() and x.grad.isfinite().all()
     if case == 'zero in a batch':
         assert vector[0].abs().max() == 0
-        torch.testing.assert_close(vector[1:], DecompositionPooling(C)(x[1:]))
+        torch.testing.assert_close(vector[1:], everything()(x[1:]))
 
 
 def test_no_clips_have_no_vector():
-    assert DecompositionPooling(C)(torch.zeros(0, C, 8, 2, 2)).shape == (0, 5 * C)
+    assert DecompositionPooling(C)(torch.zeros(0, C, 8, 2, 2)).shape == (0, 6 * C)
+    assert everything()(torch.zeros(0, C, 8, 2, 2)).shape == (0, 9 * C)
 
 
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float16, 2e-2), (torch.bfloat16, 2e-1)])
 def test_half_precision_comes_out_as_it_came_in_and_autocast_stays_outside(dtype, tolerance):
     x = event(clip(), [6, 7])
-    pooling = DecompositionPooling(C)
+    pooling = everything()
     expected = pooling(x)
     half = pooling(x.to(dtype))
     assert half.dtype == dtype
@@ -199,7 +230,8 @@ def test_a_clip_that_is_not_finite_reads_nan_and_its_neighbour_what_it_is():
 
 
 def test_the_threshold_learns_and_lives_in_a_leaf_that_optimizers_know():
-    pooling = DecompositionPooling(C)
+    assert not list(DecompositionPooling(C).parameters())
+    pooling = everything()
     assert [type(m) for m in pooling.modules() if next(m.parameters(recurse=False), None) is not None] == [nn.Conv3d]
     pooling(event(clip(), [6, 7])).square().sum().backward()
     weight = pooling.separation.ddm.offset.weight
@@ -213,22 +245,23 @@ def test_the_threshold_learns_and_lives_in_a_leaf_that_optimizers_know():
 
 def test_no_argument_is_lost_on_the_way():
     pooling = DecompositionPooling(
-        C, windows=(1, 7), rank=3, sem=dict(mode='hard'), ddm=dict(exponent=1.0), influence_clip=2.0,
-        limit_spikes=False, on_nonfinite='isolate')
+        C, read=('pool', 'stable', 'transient'), windows=(1, 7), rank=3, sem=dict(mode='hard'),
+        ddm=dict(exponent=1.0), influence_clip=2.0, limit_spikes=False, on_nonfinite='isolate')
     separation = pooling.separation
     assert (separation.sem.rank, separation.sem.mode, separation.sem.slow_basis) == (3, 'hard', 3)
     assert (separation.ddm.exponent, separation.ddm.start_kappa, separation.on_nonfinite) == (1.0, 1.0, 'isolate')
     assert separation.cim is None and pooling.out_channels == 4 * C
-    own = DecompositionPooling(C, sem=dict(slow_basis=None), ddm=dict(kappa=3.0)).separation
+    own = everything(sem=dict(slow_basis=None), ddm=dict(kappa=3.0)).separation
     assert own.sem.slow_basis is None and own.ddm.start_kappa == 3.0
     x = event(clip(), [6, 7])
-    expected = DecompositionPooling(C)(x)
+    expected = everything(windows=(1, 3, 5))(x)
     for options in (dict(influence_clip=1.0), dict(limit_spikes=False), dict(windows=(1, 3, 7)),
                     dict(ddm=dict(kappa=2.0)), dict(sem=dict(slow_basis=None)), dict(rank=1),
                     dict(ddm=dict(exponent=1.0)), dict(ddm=dict(group='frame'))):
-        assert not torch.allclose(DecompositionPooling(C, **options)(x), expected, atol=1e-3), options
+        other = everything(**dict(dict(windows=(1, 3, 5)), **options))(x)
+        assert not torch.allclose(other, expected, atol=1e-3), options
     assert 'limit_spikes=True' in repr(DecompositionPooling(C))
-    assert torch.equal(copy.deepcopy(DecompositionPooling(C))(x), expected)
+    assert torch.equal(copy.deepcopy(everything(windows=(1, 3, 5)))(x), expected)
 
 
 def test_the_base_of_slow_cosines_leaves_an_event_to_the_transient():
@@ -245,7 +278,7 @@ def test_the_base_of_slow_cosines_leaves_an_event_to_the_transient():
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(read=()), r'read is a tuple of any of pool, stable, transient, each once, got \(\)'),
+    (dict(read=()), r'read is a tuple of any of pool, stable, excursion, transient, each once, got \(\)'),
     (dict(read='pool'), "each once, got 'pool'"), (dict(read=('pool', 'pool')), 'each once'),
     (dict(read=('max', )), 'read is a tuple of any of'), (dict(sem=False), 'sem is a dict of arguments; .* got False'),
     (dict(ddm=True), 'ddm is a dict of arguments'),

@@ -2,7 +2,8 @@
 
 A cell is a preset and a regime of training, clean or with corrupted clips among the others; an arm is a neck and a
 head. All arms have one recipe and as many learning rates, tried with the same tuning seeds on the clean ``tune``
-clips; the best one trains with other seeds and is compared on the ``test`` clips, clean and corrupted.
+clips; the best one trains with other seeds and is compared on clean and on corrupted clips that no choice of ours
+was made on. ``tune_on`` tries the rates on one preset alone, in each regime, and takes the best ones to the others.
 
 ``DECLARED`` was named before anything was run: it is what every other arm is compared with.
 """
@@ -24,7 +25,9 @@ TESTED_ON = {'longtail': 'default'}
 REGIMES = ('clean', 'augmented')
 TUNING_SEEDS = (100, 101)
 SEEDS = (0, 1, 2, 3, 4)
-#: Of the ``test`` clips, the first so many are shown under each corruption.
+#: The split of the comparison. LSEFHead was developed while looking at ``test``.
+COMPARED_ON = 'fresh'
+#: Of these clips, the first so many are shown under each corruption.
 CORRUPTED_CLIPS = 252
 SEVERITIES = (3, )
 
@@ -32,7 +35,7 @@ SEVERITIES = (3, )
 RATE = 0.003
 MUON: dict[str, Any] = dict(constructor='MuonConstructor',
                             optimizer=dict(type='MuonAndAdamW', lr=RATE, weight_decay=0.02))
-# The classifier's share of SGD's rate: LSEFHead reads 5 c numbers of the order of one, which all of it overshoots.
+# The classifier's share of SGD's rate: LSEFHead reads 6 c numbers of the order of one, which all of it overshoots.
 SGD: dict[str, Any] = dict(optimizer=dict(type='SGD', momentum=0.9, weight_decay=1e-4),
                            paramwise_cfg=dict(custom_keys={'cls_head.fc_cls': dict(lr_mult=0.1)}))
 RAO: dict[str, Any] = dict(SGD, constructor='RAO')
@@ -41,7 +44,7 @@ RECIPES: dict[str, tuple[dict, tuple[float, ...]]] = {
     'muon': (MUON, (0.001, 0.003, 0.01, 0.03)), 'sgd': (SGD, (0.02, 0.06, 0.2, 0.6)),
     'rao': (RAO, (0.02, 0.06, 0.2, 0.6))}
 #: Untuned: by head, and of SGD.
-GUESSES = {'avg': 0.03, 'mmd': 0.01, 'lsef': 0.003, 'sgd': 0.06}
+GUESSES = {'avg': 0.03, 'mmd': 0.01, 'mmds': 0.01, 'lsef': 0.01, 'sgd': 0.06}
 
 LSEF: dict[str, Any] = dict(type='LSEFNeck')
 RIVALS: dict[str, Optional[dict]] = {
@@ -49,7 +52,7 @@ RIVALS: dict[str, Optional[dict]] = {
     'nonlocal': dict(type='NonLocalNeck'), 'hamburger': dict(type='HamburgerNeck'), 'lsef': LSEF}
 HEADS: dict[str, dict] = {
     'avg': dict(type='I3DHead', spatial_type='avg'), 'mmd': dict(type='MeanMaxDeviationHead'),
-    'lsef': dict(type='LSEFHead')}
+    'lsef': dict(type='LSEFHead'), 'mmds': dict(type='MeanMaxDeviationHead', over_size=True)}
 ABLATIONS: dict[str, dict] = {
     'nosem': dict(LSEF, sem=False), 'noddm': dict(LSEF, ddm=False), 'nocim': dict(LSEF, cim=False),
     'nogate': dict(LSEF, sem=dict(robust_iters=0), ddm=dict(gate_frames=False)),
@@ -170,7 +173,8 @@ def _arms() -> Iterable[Arm]:
     for each in ('avg', 'mmd'):
         yield Arm(f'tpn/{each}', dict(type='TPN'), each, fixed=True)
     for neck in ('none', 'tconv', 'lsef'):
-        yield Arm(f'{neck}/lsef', RIVALS[neck], 'lsef')
+        for each in ('lsef', 'mmds'):
+            yield Arm(f'{neck}/{each}', RIVALS[neck], each)
     for name, cfg in ABLATIONS.items():
         yield Arm(f'lsef-{name}/avg', cfg, 'avg')
     for recipe in ('sgd', 'rao'):
@@ -179,7 +183,8 @@ def _arms() -> Iterable[Arm]:
 
 ARMS = {arm.name: arm for arm in _arms()}
 DECLARED = 'lsef/lsef'
-MAIN = ('none/avg', 'none/mmd', 'tconv/avg', 'tconv/mmd', 'nonlocal/avg', 'lsef/avg', 'lsef/mmd', 'lsef/lsef')
+MAIN = ('none/avg', 'none/mmd', 'mlp/mmd', 'tconv/avg', 'tconv/mmd', 'tconv/mmds', 'nonlocal/mmd', 'hamburger/mmd',
+        'lsef/avg', 'lsef/mmd', 'none/lsef', 'lsef/lsef')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,25 +223,33 @@ def tuning_runs(cell: Cell, arm: Arm, seeds: Iterable[int] = TUNING_SEEDS) -> li
     return [Run(cell, arm, rate, seed) for rate in arm.rates for seed in seeds]
 
 
+def tuning_cell(cell: Cell, tune_on: Optional[str]) -> Cell:
+    """Where a cell's learning rates are tried: there, or on the preset of that name."""
+    return cell if tune_on is None else dataclasses.replace(cell, preset=tune_on)
+
+
 def final_runs(cell: Cell, arm: Arm, rate: float, seeds: Iterable[int], conditions: Iterable[str]) -> list[Run]:
     return [Run(cell, arm, rate, seed, tuple(conditions)) for seed in seeds]
 
 
-def plan(cells: list[Cell], arms: list[Arm], size: Size, tuning_seeds: int, seeds: int, conditions: int) -> str:
+def plan(cells: list[Cell], arms: list[Arm], size: Size, tuning_seeds: int, seeds: int, conditions: int,
+         tune_on: Optional[str] = None) -> str:
     """What the study costs, in a few lines."""
+    tuned = list(dict.fromkeys(tuning_cell(cell, tune_on) for cell in cells))
     tuning = sum(len(arm.rates) for arm in arms) * tuning_seeds
     final = len(arms) * seeds
     rates = '/'.join(map(str, sorted({len(arm.rates) for arm in arms})))
     lines = [f'{len(cells)} cells ({", ".join(cell.name for cell in cells)}) x {len(arms)} arms x ({rates} learning '
              f'rates x {tuning_seeds} tuning seeds + {seeds} seeds under {conditions} conditions), {size.name} size, '
              f'{size.steps} steps of {size.batch} clips',
-             f'each cell: {tuning} + {final} runs',
-             f'together {len(cells) * (tuning + final)} runs']
+             f'tuning: {tuning} runs in each of {len(tuned)} cells ({", ".join(cell.name for cell in tuned)})',
+             f'comparing: {final} runs in each cell',
+             f'together {len(tuned) * tuning + len(cells) * final} runs']
     if size.seconds is not None:
         training, testing = size.seconds
-        hours = (tuning * training + final * (training + testing * conditions)) / 3600
-        lines[1] += f', {hours:.1f} core hours'
-        lines[2] += f', about {len(cells) * hours:.1f} core hours'
+        each = [len(tuned) * tuning * training / 3600,
+                len(cells) * final * (training + testing * conditions) / 3600]
+        lines[-1] += f', about {each[0]:.1f} + {each[1]:.1f} core hours'
     lines += [f'{arm.name}: {arm.parameters(size)} parameters ({arm.parameters(size) / size.budget:.2f} of the budget)'
               for arm in arms]
     return '\n'.join(lines)

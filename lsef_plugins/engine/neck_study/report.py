@@ -134,8 +134,9 @@ def report(study: Any, results: Results) -> str:
     """Markdown: the verdict, then each cell."""
     arms, cells = study.arms, [cell.name for cell in study.cells]
     against = comparisons(results)
+    where = f', tried on the {study.tune_on} preset for all' if study.tune_on else ''
     tuning = (f'{"/".join(map(str, sorted({len(arm.rates) for arm in arms})))} learning rates x '
-              f'{len(study.tuning_seeds)} tuning seeds for each arm' if study.tuning_seeds else
+              f'{len(study.tuning_seeds)} tuning seeds for each arm{where}' if study.tuning_seeds else
               'no tuning, a guess of the learning rate for each head')
     parts = [f'{tuning}, then {len(study.seeds)} seeds; {study.size.name} size, '
              f'{study.place.steps or study.size.steps} steps of {study.size.batch} clips; budget of neck and head '

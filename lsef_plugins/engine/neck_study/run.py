@@ -8,14 +8,27 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from lsef_plugins.datasets.transforms.corruptions import CORRUPTIONS
 
 from ..sources import hash_of_sources
 from ..studies import clips, runs
 from . import conditions
-from .design import CORRUPTED_CLIPS, SEEDS, SIZES, TUNING_SEEDS, Arm, Cell, Run, final_runs, tuning_runs
+from .design import (
+    COMPARED_ON,
+    CORRUPTED_CLIPS,
+    PRESETS,
+    SEEDS,
+    SIZES,
+    TUNING_SEEDS,
+    Arm,
+    Cell,
+    Run,
+    final_runs,
+    tuning_cell,
+    tuning_runs,
+)
 from .train import Place, prepared_start, train
 
 SOURCES = ('models', 'nn', 'functional', 'ops', 'optim', 'engine/optimizers', 'engine/studies', 'engine/neck_study',
@@ -38,6 +51,7 @@ class Study:
         jobs: processes at a time, one thread each.
         steps: of each run; 0: as designed.
         tuning_seeds: none: nothing is tuned, every arm takes its guess.
+        tune_on: the preset on which learning rates are tried for all; None: each cell tries its own.
         say: receives lines of progress.
         work: makes one run, in a child process.
     """
@@ -46,12 +60,14 @@ class Study:
                  size: str = 'small', device: str = 'cpu', jobs: int = 1, steps: int = 0,
                  tuning_seeds: Iterable[int] = TUNING_SEEDS, seeds: Iterable[int] = SEEDS,
                  corrupted_clips: int = CORRUPTED_CLIPS, say: Callable[[str], None] = print,
-                 work: Callable[[Place, Run], dict] = train) -> None:
+                 work: Callable[[Place, Run], dict] = train, tune_on: Optional[str] = None) -> None:
+        if tune_on not in (None, *PRESETS):
+            raise ValueError(f'tune_on={tune_on!r} is no preset of the study; there are {", ".join(PRESETS)}.')
         self.cells, self.arms, self.out, self.tested = list(cells), list(arms), Path(out), list(tested)
         self.size, self.device, self.jobs = SIZES[size], device, jobs
         self.place = Place(str(self.out / 'clips'), size, steps, corrupted_clips)
         self.tuning_seeds, self.seeds = list(tuning_seeds), list(seeds)
-        self.say, self.work, self.sources = say, work, source_hash()
+        self.say, self.work, self.sources, self.tune_on = say, work, source_hash(), tune_on
         self.rates: dict[tuple[str, str], float] = {}
 
     def run(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -60,8 +76,11 @@ class Study:
             self.prepare()
         self.rates = {(cell.name, arm.name): arm.guess for cell in self.cells for arm in self.arms}
         if self.tuning_seeds:
-            self.rates = runs.tuned_rates({(cell.name, arm.name): tuning_runs(cell, arm, self.tuning_seeds)
-                                           for cell in self.cells for arm in self.arms}, self.all_of)
+            tried_in = {cell.name: tuning_cell(cell, self.tune_on) for cell in self.cells}
+            tuned = runs.tuned_rates({(cell.name, arm.name): tuning_runs(cell, arm, self.tuning_seeds)
+                                      for cell in dict.fromkeys(tried_in.values()) for arm in self.arms}, self.all_of)
+            self.rates = {(name, arm.name): tuned[tried.name, arm.name] for name, tried in tried_in.items()
+                          for arm in self.arms}
         final = {(cell.name, arm.name): final_runs(cell, arm, self.rates[cell.name, arm.name], self.seeds, self.tested)
                  for cell in self.cells for arm in self.arms}
         found = self.all_of(interleaved(list(final.values())), 'comparing')
@@ -70,12 +89,14 @@ class Study:
     def prepare(self) -> None:
         """Clips and the backbone's start, before any child asks for them."""
         folder, view = self.place.folder, self.size.view
-        for cell in self.cells:
+        tried_in = [tuning_cell(cell, self.tune_on) for cell in self.cells] if self.tuning_seeds else []
+        for cell in dict.fromkeys([*tried_in, *self.cells]):
             if cell.regime == 'augmented':
                 self.say(f'clips: {conditions.prepare_mixtures(folder, cell.preset, view=view)[0]}, ...')
-            for preset, split in ((cell.preset, 'train'), (cell.tested_on, 'tune'), (cell.tested_on, 'test')):
+            for preset, split in ((cell.preset, 'train'), (cell.tested_on, 'tune'), (cell.tested_on, COMPARED_ON)):
                 self.say(f'clips: {clips.prepare(folder, preset, split, view)}')
-            for path in conditions.prepare(folder, cell.tested_on, 'test', self.tested, self.place.corrupted_clips,
+        for tested_on in dict.fromkeys(cell.tested_on for cell in self.cells):
+            for path in conditions.prepare(folder, tested_on, COMPARED_ON, self.tested, self.place.corrupted_clips,
                                            view):
                 self.say(f'clips: {path}')
         self.say(f'start: {prepared_start(self.place, self.device)}')

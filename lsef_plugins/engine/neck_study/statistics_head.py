@@ -21,11 +21,17 @@ VARIANCE_FLOOR = 1e-6   # of the deviation, whose gradient has no limit at 0
 
 @MODELS.register_module()
 class MeanMaxDeviationHead(BaseHead):
-    """Reads maps ``(b, c, t, h, w)``, three numbers of each channel."""
+    """Reads maps ``(b, c, t, h, w)``, three numbers of each channel.
+
+    Args:
+        over_size: over their root mean square, so that the scale of the features is no part of what is read, as it is
+            not of what LSEFHead reads.
+    """
 
     def __init__(self, num_classes: int, in_channels: int, dropout_ratio: float = 0.5, init_std: float = 0.01,
-                 **kwargs: Any) -> None:
+                 over_size: bool = False, **kwargs: Any) -> None:
         super().__init__(num_classes, in_channels, **kwargs)
+        self.over_size = over_size
         self.dropout, self.init_std = nn.Dropout(dropout_ratio), init_std
         self.fc_cls = nn.Linear(3 * in_channels, num_classes)
 
@@ -33,7 +39,10 @@ class MeanMaxDeviationHead(BaseHead):
         normal_init(self.fc_cls, std=self.init_std)
 
     def forward(self, x: Tensor, **kwargs: Any) -> Tensor:
-        return self.fc_cls(self.dropout(statistics(x)))
+        vector = statistics(x)
+        if self.over_size:
+            vector = nn.functional.normalize(vector, dim=1) * vector.shape[1] ** 0.5
+        return self.fc_cls(self.dropout(vector))
 
 
 def statistics(x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from lsef_plugins.registry import HOOKS
 
 from ..studies import clips, muon, start  # noqa: F401 - muon registers
 from . import conditions, rivals, statistics_head  # noqa: F401 - they register
-from .design import CORRUPTED_CLIPS, SIZES, Run
+from .design import COMPARED_ON, CORRUPTED_CLIPS, SIZES, Run
 
 CHANCE = 1 / 7
 EVALUATOR = dict(type='AverageRecallMetric')
@@ -49,7 +49,7 @@ def settings(run: Run, place: Place, work_dir: str) -> dict[str, Any]:
     if cell.regime == 'augmented':
         broken = tuple(map(str, conditions.prepare_mixtures(place.folder, cell.preset, view=size.view)))
     train = loader(clips.prepare(place.folder, cell.preset, 'train', size.view), size.batch, mirror=True, broken=broken)
-    test = loader(clips.prepare(place.folder, cell.tested_on, 'test', size.view))
+    test = loader(clips.prepare(place.folder, cell.tested_on, COMPARED_ON, size.view))
     return dict(
         default_scope='mmaction', work_dir=work_dir, log_level='ERROR', experiment_name=os.path.basename(work_dir),
         model=run.arm.model(size), load_from=str(prepared_start(place)),
@@ -94,6 +94,8 @@ def train(place: Place, run: Run) -> dict[str, Any]:
     MessageHub.get_current_instance()
     with tempfile.TemporaryDirectory() as work_dir:
         runner = Runner.from_cfg(Config(settings(run, place, work_dir)))
+        # Half the time for convolutions of 8 channels.
+        runner.model.backbone.to(memory_format=torch.channels_last_3d)
         losses = next(hook for hook in runner.hooks if isinstance(hook, LossRecorder)).losses
         began = time.process_time()
         good, trained_at = True, began
@@ -120,7 +122,7 @@ def tested(runner: Any, run: Run, place: Place, condition: str) -> float:
     """UAR under a condition."""
     if condition == conditions.CLEAN:
         return runner.test()['acc/uar']
-    path, = conditions.prepare(place.folder, run.cell.tested_on, 'test', [condition], place.corrupted_clips,
+    path, = conditions.prepare(place.folder, run.cell.tested_on, COMPARED_ON, [condition], place.corrupted_clips,
                                SIZES[place.size].view)
     loop = TestLoop(runner, loader(path), EVALUATOR)
     runner._test_loop = loop

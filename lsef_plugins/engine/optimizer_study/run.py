@@ -65,7 +65,7 @@ class Study:
         if self.work is train:
             presets = {tuning_cell(cell, self.tune_on).preset for cell in self.cells}
             for preset in sorted(presets | {cell.preset for cell in self.cells}):
-                for split in clips.SPLITS:
+                for split in ('train', 'tune', 'test'):
                     self.say(f'clips: {clips.prepare(self.out / "clips", preset, split)}')
             self.say(f'start: {start.prepare_start(self.out / "clips", MODEL["backbone"])}')
 

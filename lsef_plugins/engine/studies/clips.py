@@ -1,7 +1,7 @@
 """The synthetic clips as arrays of small frames, drawn once: a training then reads memory instead of videos.
 
 A split is a range of clips that never overlaps another: ``tune`` chooses the learning rate and ``test`` compares,
-both of persons that are not in ``train``.
+both of persons that are not in ``train``. ``fresh`` compares what was developed while looking at ``test``.
 """
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from lsef_plugins.registry import DATASETS
 from lsef_plugins.visualization.writing import whole_file
 
 #: name -> (split of the generator, first clip, number of clips)
-SPLITS = {'train': ('train', 0, 1008), 'tune': ('val', 0, 252), 'test': ('val', 252, 504)}
+SPLITS = {'train': ('train', 0, 1008), 'tune': ('val', 0, 252), 'test': ('val', 252, 504),
+          'fresh': ('val', 756, 504)}
 
 
 @dataclasses.dataclass(frozen=True)

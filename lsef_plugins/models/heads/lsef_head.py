@@ -1,4 +1,4 @@
-"""LSEFHead: one linear layer over what stays, and over how much comes and goes at which time scale."""
+"""LSEFHead: one linear layer over what stays, and over how far the clip moves away from it at which time scale."""
 import inspect
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -7,7 +7,7 @@ from mmaction.models.heads.base import BaseHead
 from mmengine.model.weight_init import normal_init
 from torch import Tensor, nn
 
-from lsef_plugins.nn.pooling import READINGS, DecompositionPooling
+from lsef_plugins.nn.pooling import READ, DecompositionPooling
 from lsef_plugins.registry import MODELS
 
 from .sited_head import Channels, SitedHead
@@ -15,10 +15,10 @@ from .sited_head import Channels, SitedHead
 
 @MODELS.register_module()
 class LSEFHead(SitedHead):
-    r"""Classifies a clip by its stable part and by the magnitude of its transient part at several time scales.
+    r"""Classifies a clip by its mean and by its excursions from the stable part at several time scales.
 
     .. math::
-        \text{scores} = W \operatorname{dropout}\bigl[\text{pool},\ \text{stable},\ m_{w_1}, \dots, m_{w_J}\bigr] + b
+        \text{scores} = W \operatorname{dropout}\bigl[\text{pool},\ e_{w_1}^+,\ e_{w_1}^-, \dots,\ e\bigr] + b
 
     with the readings of :class:`lsef_plugins.nn.DecompositionPooling`. ``cls_head=dict(_delete_=True,
     type='LSEFHead', num_classes=7, in_channels=2048)`` replaces the head of any recognizer, with or without a neck of
@@ -29,7 +29,7 @@ class LSEFHead(SitedHead):
         num_classes, in_channels, loss_cls: as of any head of the host, and so are ``multi_class``,
             ``label_smooth_eps``, ``topk``, ``average_clips`` and ``init_cfg``. A score is that of one clip; several
             views of a video are averaged by ``average_clips``.
-        read: any of ``pool``, ``stable``, ``transient`` (ablation). The vector that enters the head of a backbone
+        read: any of ``pool``, ``stable``, ``excursion``, ``transient``. The vector that enters the head of a backbone
             without a time axis counts as ``pool``, and so does MViT's class token. Without ``pool`` the last layers of
             such a backbone get no gradient: DDP then needs ``find_unused_parameters=True``.
         windows, rank, sem, ddm, influence_clip, limit_spikes, on_nonfinite: see
@@ -44,7 +44,7 @@ class LSEFHead(SitedHead):
 
     def __init__(self, num_classes: int, in_channels: Channels,
                  loss_cls: Mapping[str, Any] = dict(type='CrossEntropyLoss'),
-                 read: Sequence[str] = READINGS, windows: Sequence[int] = (1, 3, 5), rank: int = 2,
+                 read: Sequence[str] = READ, windows: Sequence[int] = (1, 3), rank: int = 2,
                  sem: Optional[Mapping[str, Any]] = None, ddm: Optional[Mapping[str, Any]] = None,
                  influence_clip: Optional[float] = 4.0, limit_spikes: bool = True, on_nonfinite: str = 'auto',
                  num_segments: Optional[int] = None, site: Optional[Mapping[str, Any]] = None,

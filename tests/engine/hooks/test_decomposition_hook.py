@@ -143,8 +143,9 @@ def places(found):
     ('slowonly', 'DDM', None, {'neck': set(NAMES)}),
     ('slowonly', 'CIM', None, {}),
     ('slowfast', 'LSEFNeck', None, {'neck.0': set(NAMES), 'neck.1': set(NAMES)}),
-    ('tsn', None, 'LSEFHead', {'cls_head': set(NAMES)}),
-    ('tsm', 'LSEFNeck', 'LSEFHead', {'cls_head': set(NAMES), 'neck': set(NAMES)}),
+    ('tsn', None, dict(type='LSEFHead'), {'cls_head': set(NAMES) - THRESHOLDS}),       # it needs no threshold
+    ('tsm', 'LSEFNeck', dict(type='LSEFHead', read=('pool', 'transient')),
+     {'cls_head': set(NAMES), 'neck': set(NAMES)}),
     ('tpn-slowonly', 'LSEFNeck', None, {'neck.lsef.0': set(NAMES), 'neck.lsef.1': set(NAMES)}),
     ('videomae', 'LSEFNeck', None, {'neck': set(NAMES)}),
 ])
@@ -152,7 +153,7 @@ def test_each_place_of_each_family_has_what_it_separates(name, neck, head, expec
     init_default_scope('mmaction')
     family = Family(name)
     if head:
-        family.with_head(type=head)
+        family.with_head(**head)
     model = family.build(neck and dict(type=neck)).train()
     assert places(step(model, family.batch(model, training=True))) == expected
 

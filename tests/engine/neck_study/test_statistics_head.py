@@ -15,6 +15,17 @@ def test_the_statistics_are_numpys():
     assert np.allclose(statistics_head.statistics(x).numpy(), expected, atol=1e-6)
 
 
+def test_over_their_size_they_do_not_know_the_scale():
+    init_default_scope('mmaction')
+    head = MODELS.build(dict(type='MeanMaxDeviationHead', num_classes=7, in_channels=5, over_size=True)).eval()
+    head.init_weights()
+    x = torch.randn(2, 5, 7, 2, 3)
+    assert torch.allclose(head(9 * x), head(x), atol=1e-5)
+    vector = statistics_head.statistics(x)
+    expected = head.fc_cls(vector / vector.square().mean(1, keepdim=True).sqrt())
+    assert torch.allclose(head(x), expected, atol=1e-5)
+
+
 def test_a_constant_clip_has_a_gradient():
     x = torch.ones(1, 3, 4, 2, 2, requires_grad=True)
     found = statistics_head.statistics(x)

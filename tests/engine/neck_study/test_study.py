@@ -61,11 +61,32 @@ def test_what_a_result_rests_on_is_in_its_key(tmp_path, monkeypatch):
     assert made.key_of(each) != key
 
 
+def test_rates_tried_on_one_preset_serve_the_others(tmp_path):
+    cells = [design.CELLS[name] for name in ('hard_clean', 'longtail_clean', 'hard_augmented')]
+    arms, told = [design.ARMS[name] for name in ARMS], []
+    made = run.Study(cells, arms, tmp_path, TESTED, seeds=[0], tuning_seeds=[100], say=told.append, work=planted,
+                     tune_on='default')
+    results = made.run()
+    tried = [line.split()[-1] for line in told if line.startswith('[tuning')]
+    assert len(tried) == 2 * 4 * len(ARMS) and {name.split('/')[0] for name in tried} == {
+        'default_clean', 'default_augmented'}
+    assert set(results) == {(cell.name, arm) for cell in cells for arm in ARMS} == set(made.rates)
+    assert 'tried on the default preset for all' in report.report(made, results)
+    with pytest.raises(ValueError, match="tune_on='easy' is no preset of the study; there are default, hard"):
+        run.Study(cells, arms, tmp_path, TESTED, tune_on='easy')
+
+
+def test_the_comparison_is_made_on_clips_that_nothing_was_chosen_on(few_clips):
+    place = train.Place(str(few_clips), steps=2)
+    cfg = train.settings(design.Run(CELL, design.ARMS['none/avg'], 0.02, 0), place, 'work')
+    assert 'default_fresh_' in cfg['test_dataloader']['dataset']['path']
+
+
 def test_without_tuning_arms_of_one_head_have_one_rate(tmp_path):
     made, told = study(tmp_path, tuning_seeds=[])
     made.run()
     assert {arm: rate for (_, arm), rate in made.rates.items()} == {
-        'none/avg': 0.03, 'lsef/avg': 0.03, 'tconv/mmd': 0.01, 'lsef/lsef': 0.003}
+        'none/avg': 0.03, 'lsef/avg': 0.03, 'tconv/mmd': 0.01, 'lsef/lsef': 0.01}
     assert not any('tuning' in line for line in told)
 
 
@@ -94,8 +115,8 @@ def test_a_run_reads_the_clips_of_its_cell(few_clips):
              for name, cfg in made.items()}
     starts = [[path.rpartition('/')[2].rpartition('_')[0].rpartition('_')[0] for path in each]
               for each in files.values()]
-    assert starts == [['longtail_train', 'default_tune', 'default_test'],
-                      ['default_train', 'default_tune', 'default_test']]
+    assert starts == [['longtail_train', 'default_tune', 'default_fresh'],
+                      ['default_train', 'default_tune', 'default_fresh']]
     broken = [cfg['train_dataloader']['dataset']['broken'] for cfg in made.values()]
     assert broken[0] == () and len(broken[1]) == 3 and all('mixture' in path for path in broken[1])
     assert not any('broken' in cfg[f'{split}_dataloader']['dataset'] for cfg in made.values()
@@ -117,7 +138,7 @@ def test_each_condition_is_tested_on_its_own_clips(few_clips, monkeypatch):
     place = train.Place(str(few_clips), corrupted_clips=3)
     for condition in TESTED[1:]:
         assert train.tested(type('Runner', (), {})(), each, place, condition) == 0.5
-    assert seen == list(map(str, conditions.prepare(few_clips, 'default', 'test', TESTED, 3)))
+    assert seen == list(map(str, conditions.prepare(few_clips, 'default', 'fresh', TESTED, 3)))
     assert 'flicker' in seen[0] and 'noise_burst' in seen[1]
 
 
@@ -132,7 +153,7 @@ def test_the_report_tells_what_was_planted(tmp_path):
     made, _ = study(tmp_path)
     results = made.run()
     text = report.report(made, results)
-    assert '| tconv/mmd | 4499 (1.00) | ' in text
+    assert '| tconv/mmd | 5013 (1.03) | ' in text
     row = next(line for line in text.splitlines() if line.startswith('| tconv/mmd | -1.0'))
     # clean -1; corrupted (0 + 10 + 0.1 in every second seed) / 2
     assert row.startswith('| tconv/mmd | -1.0 [-1.0, -1.0] | +5.0 [+5.0, +5.1] | < 0.0001 | 0.1250 | < 0.0001 |')

@@ -7,6 +7,7 @@ from torch import nn
 
 from lsef_plugins.models import LSEFHead, SitedHead, SitedNeck
 from lsef_plugins.nn import DecompositionPooling
+from lsef_plugins.nn.pooling import READINGS
 from lsef_plugins.registry import MODELS
 
 NECK = dict(type='LSEFNeck')
@@ -63,9 +64,9 @@ def test_in_every_family_it_scores_learns_and_copies(family, make_family):
 def test_its_layers_are_those_of_the_site_and_of_what_enters_it(name, channels, plain, make_family):
     head = with_head(make_family, name).build().cls_head
     assert [pooling.channels for pooling in head.poolings] == list(channels)
-    assert head.fc_cls.in_features == 5 * sum(channels) + plain
+    assert head.fc_cls.in_features == 6 * sum(channels) + plain
     only = with_head(make_family, name, read=('stable', 'transient'), windows=(1, 3)).build().cls_head
-    assert only.fc_cls.in_features == 3 * sum(channels)
+    assert only.fc_cls.in_features == 3 * sum(channels)     # and nothing of what enters it
 
 
 def test_at_its_entrance_it_is_one_linear_layer_over_the_readings(make_family):
@@ -253,7 +254,7 @@ def test_bfloat16_autocast_reaches_the_linear_layer_alone(make_family):
 @pytest.mark.parametrize('constructor', ['TSMOptimWrapperConstructor', 'DefaultOptimWrapperConstructor'])
 def test_optimizers_take_every_parameter_once_and_the_linear_layer_for_the_classifier(constructor, make_family):
     from mmengine.optim import build_optim_wrapper
-    model = with_head(make_family, 'tsm').build(NECK)
+    model = with_head(make_family, 'tsm', read=READINGS).build(NECK)
     options = dict(paramwise_cfg=dict(fc_lr5=True)) if constructor.startswith('TSM') else {}
     wrapper = build_optim_wrapper(model, dict(optimizer=dict(type='SGD', lr=0.01, weight_decay=1e-4),
                                               constructor=constructor, **options))
@@ -308,7 +309,7 @@ def test_views_are_averaged_as_the_host_does(average, shape):
 
 
 def test_initialisation_and_dropout():
-    head = build_head(num_classes=50, init_std=0.02, dropout_ratio=0.9)
+    head = build_head(num_classes=50, init_std=0.02, dropout_ratio=0.9, read=READINGS)
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.fill_(3)
@@ -378,7 +379,7 @@ def test_a_site_of_the_users_own_works_and_a_wrong_one_is_told(make_family):
     site = dict(module='backbone.layer3', side='out', layout='b c t h w', channels=64)
     family = with_head(make_family, 'slowonly', site=site)
     head = family.build().cls_head
-    assert head._listens == 'backbone.layer3' and head.fc_cls.in_features == 5 * 64 + 128
+    assert head._listens == 'backbone.layer3' and head.fc_cls.in_features == 6 * 64 + 128
     assert family.scores(family.build()).shape == (2, 7)
     with pytest.raises(ValueError, match=r"'backbone.layer9' is no module"):
         with_head(make_family, 'slowonly', site=dict(site, module='backbone.layer9')).build()
