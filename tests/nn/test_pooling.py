@@ -101,6 +101,17 @@ def test_the_vector_does_not_know_the_scale(factor):
     torch.testing.assert_close(pooling(factor * x), pooling(x), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize('name', ['pool', 'stable', 'excursion'])
+def test_to_enlarge_the_features_is_no_way_to_be_read_differently(name):
+    """Euler's law of what does not know the scale. Where a scale has no gradient a backbone learns to grow for nothing."""
+    x = event(clip(), [6, 7, 8]).requires_grad_()
+    vector = DecompositionPooling(C, read=(name, ))(x)
+    weights = torch.randn(vector.shape, generator=torch.Generator().manual_seed(5))
+    slope, = torch.autograd.grad((weights * vector).sum(), x)
+    along = (slope * x).sum((1, 2, 3, 4)) / (slope.flatten(1).norm(dim=1) * x.flatten(1).norm(dim=1))
+    assert along.abs().max() < (0.05 if name == 'pool' else 1e-5), along
+
+
 def test_reversing_time_and_the_order_of_positions_change_nothing():
     x = event(clip(), [6, 7])
     pooling = everything()
