@@ -61,6 +61,16 @@ def excursions(deviation: Tensor, windows: Sequence[int] = (1, 3)) -> Tensor:
     return torch.stack([*found, torch.linalg.vector_norm(deviation, dim=2) / max(frames, 1) ** 0.5], 1)
 
 
+def gated_out_of_reach(deviation: Tensor, gate: Tensor, reach: float) -> Tensor:
+    """Frames ``(b, c, t)`` times ``1 - gate`` ``(b, t)`` where they are far.
+
+    That is from a root mean square over c of ``reach + 1`` on; up to ``reach`` untouched, and between them by part.
+    """
+    size = torch.linalg.vector_norm(deviation, dim=1) / max(deviation.shape[1], 1) ** 0.5
+    far = (size - reach).clamp(0, 1)
+    return deviation * (1 - gate.to(deviation.dtype) * far)[:, None]
+
+
 def limited_mean(stable: Tensor, residual: Tensor, scale: Tensor, influence_clip: Optional[float] = 4.0) -> Tensor:
     """The mean of the features over time and space with limited deviations from the base: ``(b, c, t, n) -> (b, c)``.
 

@@ -5,8 +5,7 @@ from typing import Any, Mapping, Optional, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..functional.decomposition import frame_keep
-from ..functional.pooling import excursions, limited_mean, transient_magnitude
+from ..functional.pooling import excursions, gated_out_of_reach, limited_mean, transient_magnitude
 from ..functional.temporal import check_windows
 from ..ops import noise_scale
 from .dynamics import TransientPart
@@ -17,6 +16,8 @@ READINGS = ('pool', 'stable', 'excursion', 'transient')
 READ = ('pool', 'excursion')
 #: Of the base's size: below it a clip's movement counts as small and is not blown up to the size of an event.
 STILLNESS = 0.3
+#: Of the base's size: only a frame that is further from the base is gated.
+REACH = 2.0
 
 
 class DecompositionPooling(nn.Module):
@@ -28,14 +29,16 @@ class DecompositionPooling(nn.Module):
     ``pool``      mean of the features, deviations from the base limited by ``influence_clip``   c
     ``stable``    mean of the stable part                                                        c
     ``excursion`` of the features' mean over space: how far up and how far down it moves from    c * (2 windows + 1)
-                  the clip's base in each window, then its root mean square; bad frames gated
+                  the clip's base in each window, then its root mean square
     ``transient`` root mean square of :math:`S_w` for each window: unsigned, element by element  c * windows
     ============= ============================================================================== ==================
 
     All are in units of u, the root mean square of the clip's stable part, which bad frames do not move; ``excursion``
     and ``transient`` are then divided by their own root mean square (those of a clip that moves by less than
-    0.3 u: by less). So every reading is of the order of one without batch statistics, the vector does not
-    know the scale of the features, and one bad frame, however large, moves it by a bounded amount.
+    0.3 u: by less). So every reading is of the order of one without batch statistics, the vector does not know the
+    scale of the features, and one bad frame, however large, moves it by a bounded amount. In ``excursion`` a frame is
+    gated only where it is further from the base than 2 u: at 8 frames a clip an event is one frame, which stands alone
+    as bad ones do.
 
     Args:
         channels: number of feature channels.
@@ -88,7 +91,7 @@ class DecompositionPooling(nn.Module):
             unit = _per_clip(torch.linalg.vector_norm(stable.stable, dim=(1, 2, 3)), stable.stable)
             found = []
             if 'pool' in self.read:
-                found.append(self._pooled(x, stable, parts) / unit)
+                found.append(self._pooled(x, stable) / unit)
             if 'stable' in self.read:
                 found.append(stable.stable.mean((2, 3)) / unit)
             if 'excursion' in self.read:
@@ -100,20 +103,16 @@ class DecompositionPooling(nn.Module):
             vector = torch.where(finite[:, None], vector, torch.full_like(vector, float('nan')))
         return vector.to(x.dtype)
 
-    def _pooled(self, x: Tensor, stable: StablePart, parts: Optional[TransientPart]) -> Tensor:
-        if parts is not None:
-            return limited_mean(stable.stable, parts.residual, parts.scale, self.influence_clip)
+    def _pooled(self, x: Tensor, stable: StablePart) -> Tensor:
         features = x.to(stable.stable.dtype).flatten(3)
         residual = features - stable.stable
-        scale = noise_scale(residual, features)
-        return limited_mean(stable.stable, residual * frame_keep(stable.frame_gate, features), scale,
-                            self.influence_clip)
+        return limited_mean(stable.stable, residual, noise_scale(residual, features), self.influence_clip)
 
     def _excursion(self, x: Tensor, stable: StablePart, unit: Tensor) -> Tensor:
         features = x.to(stable.stable.dtype).flatten(3).mean(3)                             # (b, c, t)
-        deviation = features - stable.stable.mean((2, 3))[..., None]
-        deviation = deviation * (1 - stable.frame_gate).to(deviation.dtype)[:, None]
-        return _over_its_size(excursions(deviation / unit[..., None], self.windows).flatten(1))
+        deviation = (features - stable.stable.mean((2, 3))[..., None]) / unit[..., None]
+        deviation = gated_out_of_reach(deviation, stable.frame_gate, REACH)
+        return _over_its_size(excursions(deviation, self.windows).flatten(1))
 
     def _magnitude(self, parts: TransientPart, unit: Tensor) -> Tensor:
         assert self.separation.ddm is not None

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from lsef_plugins.functional import excursions, limited_mean, moving_average, transient_magnitude
+from lsef_plugins.functional import excursions, gated_out_of_reach, limited_mean, moving_average, transient_magnitude
 
 B, C, T, N = 2, 3, 9, 4
 
@@ -155,3 +155,15 @@ def test_excursions_have_a_gradient_where_nothing_moves():
     assert d.grad.isfinite().all()
     d = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(excursions, (d, ))
+
+
+def test_a_frame_is_gated_only_where_it_is_far():
+    """Up to the reach whatever the gate says, from the reach and one on as it says, and between them by part."""
+    d = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    d = d / d.square().mean(1, keepdim=True).sqrt() * torch.tensor([0.0, 1.9, 2.25, 3.5, 1e6])
+    gate = torch.tensor([[1.0, 1.0, 1.0, 0.75, 1.0], [0.0] * 5])
+    keep = gated_out_of_reach(d, gate, 2.0).square().mean(1).sqrt() / d.square().mean(1).sqrt().clamp_min(1e-9)
+    torch.testing.assert_close(keep[0], torch.tensor([0, 1, 0.75, 0.25, 0]).double())
+    assert torch.equal(gated_out_of_reach(d, gate, 2.0)[1], d[1])
+    assert torch.autograd.gradcheck(lambda z: gated_out_of_reach(z, gate[:, 1:4], 2.0),
+                                    (d[..., 1:4].clone().requires_grad_(), ))
