@@ -130,9 +130,9 @@ def test_a_long_tail_is_tested_on_equal_classes():
 def test_the_plan_counts_the_runs():
     arms = [design.ARMS[name] for name in design.MAIN]
     told = design.plan([design.CELLS['default_clean']], arms, SMALL, 2, 5, 7)
-    assert 'together 104 runs' in told and 'tuning: 64 runs in each of 1 cells' in told and 'tconv/mmd: ' in told
-    assert 'together 40 runs' in design.plan([design.CELLS['default_clean']], arms, SMALL, 0, 5, 7)
+    assert 'together 132 runs' in told and 'tuning: 72 runs in each of 1 cells' in told and 'tconv/mmd: ' in told
+    assert 'together 60 runs' in design.plan([design.CELLS['default_clean']], arms, SMALL, 0, 5, 7)
     cells = [design.CELLS[name] for name in ('default_clean', 'hard_clean', 'longtail_clean', 'hard_augmented')]
     told = design.plan(cells, arms, SMALL, 1, 5, 7, 'default')
-    assert 'tuning: 32 runs in each of 2 cells (default_clean, default_augmented)' in told
-    assert 'together 224 runs' in told
+    assert 'tuning: 36 runs in each of 2 cells (default_clean, default_augmented)' in told
+    assert 'together 312 runs' in told
