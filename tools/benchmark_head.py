@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from lsef_plugins.nn import LSEF, DecompositionPooling
+from lsef_plugins.nn.pooling import READINGS
 from lsef_plugins.visualization.writing import write_whole
 
 CHANNELS, FRAMES, SIDE, CLASSES, SIGMA = 32, 16, 2, 7, 0.5
@@ -157,8 +158,8 @@ def moments(x: Tensor) -> Tensor:
     return torch.cat([mean(x), x.amax((2, 3, 4)), x.flatten(2).std(2)], 1)
 
 
-def with_head(neck: nn.Module) -> Reader:
-    head = DecompositionPooling(CHANNELS)
+def with_head(neck: nn.Module, **options: Any) -> Reader:
+    head = DecompositionPooling(CHANNELS, **options)
     return Reader(neck, head, head.out_channels)
 
 
@@ -173,12 +174,13 @@ READERS: Dict[str, Callable[[], Reader]] = {
     'convolution': lambda: Reader(TemporalConvolution(10), moments, 3 * CHANNELS),
     'head': lambda: with_head(nn.Identity()),
     'neck+head': lambda: with_head(neck()),
+    'neck+all': lambda: with_head(neck(), read=READINGS),
     'limited+head': lambda: with_head(neck(limit_spikes=True)),
 }
 BY_DEFAULT = ('mean', 'moments', 'convolution', 'head', 'neck+head')
 MEANING = {'nothing': 'nothing at all', 'mean': 'mean', 'moments': 'mean, maximum, deviation',
            'convolution': 'temporal convolution + mean, maximum, deviation', 'head': 'the pooling of LSEFHead',
-           'neck+head': 'LSEF + the pooling of LSEFHead',
+           'neck+head': 'LSEF + the pooling of LSEFHead', 'neck+all': 'LSEF + all readings of that pooling',
            'limited+head': 'LSEF (limit_spikes) + the pooling of LSEFHead'}
 
 

@@ -79,7 +79,7 @@ def test_seeded_is_the_same_figure_and_a_reader_that_sees_nothing_scores_chance(
     torch.manual_seed(2)
     assert once('head') == found != once('head', seed=1)
     assert once('head', regime='positive')['clean'] != found['clean']
-    assert found['clean'] > 40 and found['parameters'] == 5 * 32 * 7 + 7 + 32
+    assert found['clean'] > 40 and found['parameters'] == 6 * 32 * 7 + 7
     nothing = once('nothing')
     assert all(nothing[name] == pytest.approx(100 / 7) for name in (*tool.CONDITIONS, 'corrupted, mean'))
 
