@@ -81,5 +81,17 @@ def _register() -> str:
     return ''
 
 
+def _main() -> int:
+    """:func:`main`, whose reader may leave early (``| head``)."""
+    try:
+        status = main()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Python flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(_main())

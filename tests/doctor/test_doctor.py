@@ -71,6 +71,16 @@ def test_a_sound_environment_is_told_so(whole):
         assert words in whole.stdout, words
 
 
+def test_a_reader_that_leaves_early_is_no_error_message():
+    keep = dict(os.environ, LSEF_PLUGINS_REGISTER='0', PYTHONPATH=str(ROOT))
+    reading, writing = os.pipe()
+    os.close(reading)                                       # as head does, having seen enough
+    with os.fdopen(writing, 'w') as pipe:
+        ended = subprocess.run([sys.executable, '-m', 'lsef_plugins', 'list'], stdout=pipe, stderr=subprocess.PIPE,
+                               text=True, timeout=300, env=keep)
+    assert ended.returncode == 1 and 'BrokenPipe' not in ended.stderr and 'Traceback' not in ended.stderr
+
+
 def test_a_report_tells_no_user_no_home_and_no_host(whole):
     assert 'lsef_ops.so does not exist' in whole.stdout
     for secret in ('quentin', '/home', str(Path.home()), str(ROOT), 'lab-box-7'):
