@@ -99,7 +99,7 @@ def test_places_are_named_by_where_they_are_and_numbered_only_where_there_are_se
             self.neck = nn.Module()
             self.neck.streams = nn.ModuleList(LSEF(4) for _ in range(maps))
             self.cls_head = nn.Module()
-            self.cls_head.poolings = nn.ModuleList([DecompositionPooling(4)])
+            self.cls_head.poolings = nn.ModuleList([DecompositionPooling(4, read=('transient', ))])
             self.backbone = nn.Sequential(nn.Identity(), LSEF(4))
 
     assert sorted(decompositions_of(Many(1))) == ['backbone.1', 'cls_head', 'neck']

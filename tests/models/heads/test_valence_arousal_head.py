@@ -107,7 +107,7 @@ def test_its_layer_is_that_of_what_it_reads(name, channels, plain, make_family):
     size = {kind: with_head(make_family, name, **options).build().cls_head.fc_cls.in_features for kind, options in
             dict(mean=dict(), frames=dict(num_frames=4), read=dict(decomposition=dict()),
                  both=dict(decomposition=dict(read=('stable', )), num_frames=4)).items()}
-    assert size == dict(mean=plain or channels, frames=plain + channels, read=plain + 5 * channels,
+    assert size == dict(mean=plain or channels, frames=plain + channels, read=plain + 6 * channels,
                         both=plain + 2 * channels)
 
 
@@ -182,7 +182,7 @@ def test_maps_of_fewer_frames_are_interpolated_in_time_around_their_centres():
 
 def test_frames_with_readings_know_their_clip_and_not_its_scale():
     head = build(num_frames=6, decomposition=dict())
-    assert head.fc_cls.in_features == 5 + 5 * 5
+    assert head.fc_cls.in_features == 5 + 6 * 5
     torch.testing.assert_close(head(1000 * maps()), head(maps()), rtol=1e-3, atol=1e-4)
     assert (head(maps())[:, 0] - head(maps())[:, 1]).abs().max() > 1e-3
     flipped = maps()
