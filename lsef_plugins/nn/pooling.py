@@ -91,7 +91,7 @@ class DecompositionPooling(nn.Module):
             unit = _per_clip(torch.linalg.vector_norm(stable.stable, dim=(1, 2, 3)), stable.stable)
             found = []
             if 'pool' in self.read:
-                found.append(self._pooled(x, stable) / unit)
+                found.append(self._pooled(x, stable, parts) / unit)
             if 'stable' in self.read:
                 found.append(stable.stable.mean((2, 3)) / unit)
             if 'excursion' in self.read:
@@ -103,10 +103,11 @@ class DecompositionPooling(nn.Module):
             vector = torch.where(finite[:, None], vector, torch.full_like(vector, float('nan')))
         return vector.to(x.dtype)
 
-    def _pooled(self, x: Tensor, stable: StablePart) -> Tensor:
+    def _pooled(self, x: Tensor, stable: StablePart, parts: Optional[TransientPart]) -> Tensor:
         features = x.to(stable.stable.dtype).flatten(3)
         residual = features - stable.stable
-        return limited_mean(stable.stable, residual, noise_scale(residual, features), self.influence_clip)
+        scale = noise_scale(residual, features) if parts is None else parts.scale
+        return limited_mean(stable.stable, residual, scale, self.influence_clip)
 
     def _excursion(self, x: Tensor, stable: StablePart, unit: Tensor) -> Tensor:
         features = x.to(stable.stable.dtype).flatten(3).mean(3)                             # (b, c, t)

@@ -17,6 +17,7 @@ from typing import Any, Iterable, Optional
 from mmengine.config import Config
 
 from ..studies.clips import View
+from ..studies.runs import tuning_cell
 from . import budget
 
 PRESETS = ('default', 'hard', 'longtail')
@@ -223,11 +224,6 @@ def tuning_runs(cell: Cell, arm: Arm, seeds: Iterable[int] = TUNING_SEEDS) -> li
     return [Run(cell, arm, rate, seed) for rate in arm.rates for seed in seeds]
 
 
-def tuning_cell(cell: Cell, tune_on: Optional[str]) -> Cell:
-    """Where a cell's learning rates are tried: there, or on the preset of that name."""
-    return cell if tune_on is None else dataclasses.replace(cell, preset=tune_on)
-
-
 def final_runs(cell: Cell, arm: Arm, rate: float, seeds: Iterable[int], conditions: Iterable[str]) -> list[Run]:
     return [Run(cell, arm, rate, seed, tuple(conditions)) for seed in seeds]
 
@@ -235,7 +231,7 @@ def final_runs(cell: Cell, arm: Arm, rate: float, seeds: Iterable[int], conditio
 def plan(cells: list[Cell], arms: list[Arm], size: Size, tuning_seeds: int, seeds: int, conditions: int,
          tune_on: Optional[str] = None) -> str:
     """What the study costs, in a few lines."""
-    tuned = list(dict.fromkeys(tuning_cell(cell, tune_on) for cell in cells))
+    tuned = list(dict.fromkeys(tuning_cell(cell, tune_on, PRESETS) for cell in cells))
     tuning = sum(len(arm.rates) for arm in arms) * tuning_seeds
     final = len(arms) * seeds
     rates = '/'.join(map(str, sorted({len(arm.rates) for arm in arms})))

@@ -26,7 +26,6 @@ from .design import (
     Cell,
     Run,
     final_runs,
-    tuning_cell,
     tuning_runs,
 )
 from .train import Place, prepared_start, train
@@ -61,13 +60,12 @@ class Study:
                  tuning_seeds: Iterable[int] = TUNING_SEEDS, seeds: Iterable[int] = SEEDS,
                  corrupted_clips: int = CORRUPTED_CLIPS, say: Callable[[str], None] = print,
                  work: Callable[[Place, Run], dict] = train, tune_on: Optional[str] = None) -> None:
-        if tune_on not in (None, *PRESETS):
-            raise ValueError(f'tune_on={tune_on!r} is no preset of the study; there are {", ".join(PRESETS)}.')
         self.cells, self.arms, self.out, self.tested = list(cells), list(arms), Path(out), list(tested)
         self.size, self.device, self.jobs = SIZES[size], device, jobs
         self.place = Place(str(self.out / 'clips'), size, steps, corrupted_clips)
         self.tuning_seeds, self.seeds = list(tuning_seeds), list(seeds)
         self.say, self.work, self.sources, self.tune_on = say, work, source_hash(), tune_on
+        self.tried_in = {cell: runs.tuning_cell(cell, tune_on, PRESETS) for cell in self.cells}
         self.rates: dict[tuple[str, str], float] = {}
 
     def run(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -76,11 +74,8 @@ class Study:
             self.prepare()
         self.rates = {(cell.name, arm.name): arm.guess for cell in self.cells for arm in self.arms}
         if self.tuning_seeds:
-            tried_in = {cell.name: tuning_cell(cell, self.tune_on) for cell in self.cells}
-            tuned = runs.tuned_rates({(cell.name, arm.name): tuning_runs(cell, arm, self.tuning_seeds)
-                                      for cell in dict.fromkeys(tried_in.values()) for arm in self.arms}, self.all_of)
-            self.rates = {(name, arm.name): tuned[tried.name, arm.name] for name, tried in tried_in.items()
-                          for arm in self.arms}
+            self.rates = runs.tuned_rates(self.tried_in, self.arms, lambda cell, arm: tuning_runs(
+                cell, arm, self.tuning_seeds), self.all_of)
         final = {(cell.name, arm.name): final_runs(cell, arm, self.rates[cell.name, arm.name], self.seeds, self.tested)
                  for cell in self.cells for arm in self.arms}
         found = self.all_of(interleaved(list(final.values())), 'comparing')
@@ -89,8 +84,7 @@ class Study:
     def prepare(self) -> None:
         """Clips and the backbone's start, before any child asks for them."""
         folder, view = self.place.folder, self.size.view
-        tried_in = [tuning_cell(cell, self.tune_on) for cell in self.cells] if self.tuning_seeds else []
-        for cell in dict.fromkeys([*tried_in, *self.cells]):
+        for cell in dict.fromkeys([*(self.tried_in.values() if self.tuning_seeds else ()), *self.cells]):
             if cell.regime == 'augmented':
                 self.say(f'clips: {conditions.prepare_mixtures(folder, cell.preset, view=view)[0]}, ...')
             for preset, split in ((cell.preset, 'train'), (cell.tested_on, 'tune'), (cell.tested_on, COMPARED_ON)):

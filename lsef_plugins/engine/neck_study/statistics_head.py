@@ -14,6 +14,7 @@ from mmaction.models.heads.base import BaseHead
 from mmengine.model.weight_init import normal_init
 from torch import Tensor, nn
 
+from lsef_plugins.models.heads.lsef_head import over_its_rms
 from lsef_plugins.registry import MODELS
 
 VARIANCE_FLOOR = 1e-6   # of the deviation, whose gradient has no limit at 0
@@ -41,7 +42,7 @@ class MeanMaxDeviationHead(BaseHead):
     def forward(self, x: Tensor, **kwargs: Any) -> Tensor:
         vector = statistics(x)
         if self.over_size:
-            vector = nn.functional.normalize(vector, dim=1) * vector.shape[1] ** 0.5
+            vector = over_its_rms(vector)
         return self.fc_cls(self.dropout(vector))
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Iterable, Optional
 
+from ..studies.runs import tuning_cell
+
 PRESETS = ('default', 'hard', 'longtail')
 WRONG = (0.0, 0.4)
 BATCHES = (16, 2)
@@ -96,11 +98,6 @@ def tuning_runs(cell: Cell, arm: Arm, seeds: Iterable[int] = TUNING_SEEDS) -> li
     return [Run(cell, arm, rate, seed, tuning=True) for rate in arm.rates for seed in seeds]
 
 
-def tuning_cell(cell: Cell, tune_on: Optional[str]) -> Cell:
-    """Where a cell's learning rates are tried: there, or on the preset of that name."""
-    return cell if tune_on is None else dataclasses.replace(cell, preset=tune_on)
-
-
 def final_runs(cell: Cell, arm: Arm, rate: float, seeds: Iterable[int] = SEEDS) -> list[Run]:
     return [Run(cell, arm, rate, seed) for seed in seeds]
 
@@ -109,7 +106,7 @@ def plan(cells: list[Cell], arms: list[Arm], tuning_seeds: int, seeds: int, tune
     """What the study costs, in a few lines."""
     lines, total, count = [], 0.0, 0
     wanted = {f'tuning {cell.name}': (cell, sum(len(arm.rates) * tuning_seeds for arm in arms))
-              for cell in dict.fromkeys(tuning_cell(cell, tune_on) for cell in cells)}
+              for cell in dict.fromkeys(tuning_cell(cell, tune_on, PRESETS) for cell in cells)}
     wanted.update((cell.name, (cell, len(arms) * seeds)) for cell in cells)
     for name, (cell, runs) in wanted.items():
         hours = runs * SECONDS[cell.batch] / 3600

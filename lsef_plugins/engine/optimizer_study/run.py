@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional
 
 from ..sources import hash_of_sources
 from ..studies import clips, runs, start
-from .design import PRESETS, SEEDS, STEPS, TUNING_SEEDS, Arm, Cell, Run, final_runs, tuning_cell, tuning_runs
+from .design import PRESETS, SEEDS, STEPS, TUNING_SEEDS, Arm, Cell, Run, final_runs, tuning_runs
 from .train import MODEL, train
 
 SOURCES = ('optim', 'engine/optimizers', 'engine/optimizer_study', 'engine/studies', 'models', 'nn', 'functional',
@@ -40,21 +40,17 @@ class Study:
                  tuning_seeds: Iterable[int] = TUNING_SEEDS, seeds: Iterable[int] = SEEDS,
                  say: Callable[[str], None] = print, work: Callable[[Run, str, int], dict] = train,
                  tune_on: Optional[str] = None) -> None:
-        if tune_on not in (None, *PRESETS):
-            raise ValueError(f'tune_on={tune_on!r} is no preset of the study; there are {", ".join(PRESETS)}.')
         self.cells, self.arms, self.out, self.jobs, self.steps = list(cells), list(arms), Path(out), jobs, steps
         self.tuning_seeds, self.seeds = list(tuning_seeds), list(seeds)
         self.say, self.work, self.sources, self.tune_on = say, work, source_hash(), tune_on
+        self.tried_in = {cell: runs.tuning_cell(cell, tune_on, PRESETS) for cell in self.cells}
         self.rates: dict[tuple[str, str], float] = {}
 
     def run(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """Results of the chosen learning rate by (cell, arm), in the order of the seeds."""
         self.prepare()
-        tried_in = {cell.name: tuning_cell(cell, self.tune_on) for cell in self.cells}
-        tuned = runs.tuned_rates({(cell.name, arm.name): tuning_runs(cell, arm, self.tuning_seeds)
-                                  for cell in dict.fromkeys(tried_in.values()) for arm in self.arms}, self.all_of)
-        self.rates = {(name, arm.name): tuned[tried.name, arm.name] for name, tried in tried_in.items()
-                      for arm in self.arms}
+        self.rates = runs.tuned_rates(self.tried_in, self.arms, lambda cell, arm: tuning_runs(
+            cell, arm, self.tuning_seeds), self.all_of)
         final = {(cell.name, arm.name): final_runs(cell, arm, self.rates[cell.name, arm.name], self.seeds)
                  for cell in self.cells for arm in self.arms}
         found = self.all_of([run for each in final.values() for run in each], 'comparing')
@@ -63,8 +59,7 @@ class Study:
     def prepare(self) -> None:
         """Clips and the backbone's start, before any child asks for them."""
         if self.work is train:
-            presets = {tuning_cell(cell, self.tune_on).preset for cell in self.cells}
-            for preset in sorted(presets | {cell.preset for cell in self.cells}):
+            for preset in sorted({cell.preset for cell in (*self.tried_in.values(), *self.cells)}):
                 for split in ('train', 'tune', 'test'):
                     self.say(f'clips: {clips.prepare(self.out / "clips", preset, split)}')
             self.say(f'start: {start.prepare_start(self.out / "clips", MODEL["backbone"])}')

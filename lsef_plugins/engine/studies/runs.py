@@ -5,6 +5,7 @@ another key it is another run and made anew.
 """
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import multiprocessing
@@ -12,7 +13,7 @@ import os
 import statistics
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -44,11 +45,32 @@ def best_rate(results: Iterable[dict[str, Any]]) -> float:
     return max(sorted(found), key=lambda rate: statistics.fmean(found[rate]))
 
 
-def tuned_rates(trials: dict[Any, Sequence[Any]],
-                all_of: Callable[[Sequence[Any], str], dict[str, dict]]) -> dict[Any, float]:
-    """The best learning rate of each list of tuning runs; ``all_of(runs, what)`` makes them all, results by name."""
+def tuning_cell(cell: Any, tune_on: Optional[str], presets: Collection[str]) -> Any:
+    """Where a cell's learning rates are tried: there, or on the preset of that name.
+
+    Raises:
+        ValueError: there is no such preset.
+    """
+    if tune_on is None:
+        return cell
+    if tune_on not in presets:
+        raise ValueError(f'tune_on={tune_on!r} is no preset of the study; there are {", ".join(presets)}.')
+    return dataclasses.replace(cell, preset=tune_on)
+
+
+def tuned_rates(tried_in: Mapping[Any, Any], arms: Sequence[Any], trials_of: Callable[[Any, Any], Sequence[Any]],
+                all_of: Callable[[Sequence[Any], str], dict[str, dict]]) -> dict[tuple[str, str], float]:
+    """The best learning rate by (cell, arm), found where the cell's rates are tried.
+
+    Args:
+        tried_in: that cell, by cell (:func:`tuning_cell`).
+        trials_of: the tuning runs of (cell, arm).
+        all_of: ``all_of(runs, what)`` makes them all, results by name.
+    """
+    trials = {(cell, arm.name): trials_of(cell, arm) for cell in dict.fromkeys(tried_in.values()) for arm in arms}
     tuned = all_of([run for each in trials.values() for run in each], 'tuning')
-    return {key: best_rate(tuned[run.name] for run in each) for key, each in trials.items()}
+    best = {key: best_rate(tuned[run.name] for run in each) for key, each in trials.items()}
+    return {(cell.name, arm.name): best[tried, arm.name] for cell, tried in tried_in.items() for arm in arms}
 
 
 def key_of(*parts: Any) -> str:

@@ -136,3 +136,5 @@ def test_the_plan_counts_the_runs():
     told = design.plan(cells, arms, SMALL, 1, 5, 7, 'default')
     assert 'tuning: 36 runs in each of 2 cells (default_clean, default_augmented)' in told
     assert 'together 312 runs' in told
+    with pytest.raises(ValueError, match="tune_on='easy' is no preset"):
+        design.plan(cells, arms, SMALL, 1, 5, 7, 'easy')
