@@ -17,6 +17,7 @@ Axes: ``b`` clips, ``c`` channels, ``t`` frames, ``n`` positions (h w), ``s`` wi
 Source:
     Ours; the abstract of arXiv:2511.11406 says nothing of a head.
 """
+import math
 from typing import Optional, Sequence
 
 import torch
@@ -61,14 +62,18 @@ def excursions(deviation: Tensor, windows: Sequence[int] = (1, 3)) -> Tensor:
     return torch.stack([*found, torch.linalg.vector_norm(deviation, dim=2) / max(frames, 1) ** 0.5], 1)
 
 
-def gated_out_of_reach(deviation: Tensor, gate: Tensor, reach: float) -> Tensor:
-    """Frames ``(b, c, t)`` times ``1 - gate`` ``(b, t)`` where they are far.
+def gated_out_of_reach(deviation: Tensor, gate: Tensor, reach: float, limit: float = math.inf) -> Tensor:
+    """Frames ``(b, c, t)`` or ``(b, c, t, n)`` times ``1 - gate`` ``(b, t)`` where they are far, and none above a size.
 
-    That is from a root mean square over c of ``reach + 1`` on; up to ``reach`` untouched, and between them by part.
+    Far is from a root mean square over c and n of ``reach + 1`` on; up to ``reach`` a frame is untouched, and between
+    them gated by part. What is still larger than ``limit`` is shortened to it, gate or no gate.
     """
-    size = torch.linalg.vector_norm(deviation, dim=1) / max(deviation.shape[1], 1) ** 0.5
-    far = (size - reach).clamp(0, 1)
-    return deviation * (1 - gate.to(deviation.dtype) * far)[:, None]
+    axes = (1, *range(3, deviation.dim()))
+    numbers = math.prod(deviation.shape[axis] for axis in axes)
+    size = torch.linalg.vector_norm(deviation, dim=axes, keepdim=True) / max(numbers, 1) ** 0.5
+    gate = gate.to(deviation.dtype)[(slice(None), None, slice(None)) + (None, ) * (deviation.dim() - 3)]
+    kept = 1 - gate * (size - reach).clamp(0, 1)
+    return deviation * (kept * limit / size.clamp_min(limit) if limit < math.inf else kept)
 
 
 def limited_mean(stable: Tensor, residual: Tensor, scale: Tensor, influence_clip: Optional[float] = 4.0) -> Tensor:

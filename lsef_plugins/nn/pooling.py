@@ -18,6 +18,10 @@ READ = ('pool', 'excursion')
 STILLNESS = 0.3
 #: Of the base's size: only a frame that is further from the base is gated.
 REACH = 2.0
+#: Of the base's size: no frame, gated or not, counts for more.
+LIMIT = 4.0
+#: Of the clip's size: the unit of a clip without a base, such as one that is silent but for a frame or two.
+UNIT_FLOOR = 1e-3
 
 
 class DecompositionPooling(nn.Module):
@@ -33,23 +37,27 @@ class DecompositionPooling(nn.Module):
     ``transient`` root mean square of :math:`S_w` for each window: unsigned, element by element  c * windows
     ============= ============================================================================== ==================
 
-    All are in units of u, the root mean square of the clip's stable part, which bad frames do not move; ``excursion``
-    and ``transient`` are then divided by their own root mean square (those of a clip that moves by less than
-    0.3 u: by less). So every reading is of the order of one without batch statistics, the vector does not know the
-    scale of the features, and one bad frame, however large, moves it by a bounded amount. In ``excursion`` a frame is
-    gated only where it is further from the base than 2 u: at 8 frames a clip an event is one frame, which stands alone
-    as bad ones do.
+    All are in units of u, the root mean square of the clip's stable part (from four frames on one bad frame does not
+    move it) and at least a thousandth of the features'; ``excursion`` and ``transient`` are then divided by their own
+    root mean square (those of a clip that moves by less than 0.3 u: by less). So every reading is of the order of one
+    without batch statistics, and the vector does not know the scale of the features (in float32, from 1e-20 to 1e15).
+
+    In ``pool`` and ``excursion`` a frame is gated where it is further from the base than 2 u, and none counts for more
+    than 4 u: so one bad frame, however large, moves the vector by a bounded amount, and hardly up to some hundred
+    times the base. Nearer frames are not gated: at 8 frames a clip an event is one frame, which stands alone as bad
+    ones do.
 
     Args:
         channels: number of feature channels.
         read: any of ``pool``, ``stable``, ``excursion``, ``transient``.
         windows: odd numbers of frames, ascending from 1.
-        rank, sem, ddm, on_nonfinite: as of :class:`LSEF`. The base is that of ``slow_basis=3`` cosines and the
-            threshold starts at one standard deviation, unlike in LSEF: what is read here as transient is lost to
-            nobody, since it is read anyway; what a flexible base has swallowed is.
-        influence_clip: what one element may deviate from the base at most, in standard deviations; None: no limit.
-        limit_spikes: limit each value of the residual by its neighbours in time. False where events last no more
-            than one frame of the map.
+        rank, sem, ddm, on_nonfinite: as of :class:`LSEF`; ``ddm`` with ``transient`` only. The base is that of
+            ``slow_basis=3`` cosines and the threshold starts at one standard deviation, unlike in LSEF: what is read
+            here as transient is lost to nobody, since it is read anyway; what a flexible base has swallowed is.
+        influence_clip: what one element may deviate from the base at most, in standard deviations, in ``pool`` and
+            ``transient``; None: no limit.
+        limit_spikes: in ``transient``, limit each value of the residual by its neighbours in time. False where events
+            last no more than one frame of the map.
 
     Shape:
         - ``x``: ``(b, c, t, h, w)``; returns ``(b, out_channels)`` in x's dtype, readings in the order above,
@@ -72,6 +80,9 @@ class DecompositionPooling(nn.Module):
             if 'type' in (value or {}):
                 raise ValueError(f'{name}=dict(type=...) is for LSEF and LSEFNeck: these readings are of SEM and '
                                  'DDM, and take their arguments only. Put a decomposition of your own into the neck.')
+        if ddm is not None and 'transient' not in read:
+            raise ValueError(f"ddm is DDM's, which only the reading 'transient' asks; read={tuple(read)!r} would "
+                             f'ignore {dict(ddm)!r}. Add it to read, or leave ddm out.')
         if influence_clip is not None and not influence_clip > 0:
             raise ValueError(f'influence_clip is in standard deviations and positive, or None, got {influence_clip}.')
         check_windows(windows)
@@ -88,10 +99,10 @@ class DecompositionPooling(nn.Module):
         stable, parts, _, finite = self.separation.separate(x)
         assert stable is not None   # SEM is never switched off here
         with torch.autocast(x.device.type, enabled=False):
-            unit = _per_clip(torch.linalg.vector_norm(stable.stable, dim=(1, 2, 3)), stable.stable)
+            unit = _unit(stable.stable, x)
             found = []
             if 'pool' in self.read:
-                found.append(self._pooled(x, stable, parts) / unit)
+                found.append(self._pooled(x, stable, parts, unit[..., None, None]))
             if 'stable' in self.read:
                 found.append(stable.stable.mean((2, 3)) / unit)
             if 'excursion' in self.read:
@@ -103,17 +114,19 @@ class DecompositionPooling(nn.Module):
             vector = torch.where(finite[:, None], vector, torch.full_like(vector, float('nan')))
         return vector.to(x.dtype)
 
-    def _pooled(self, x: Tensor, stable: StablePart, parts: Optional[TransientPart]) -> Tensor:
+    def _pooled(self, x: Tensor, stable: StablePart, parts: Optional[TransientPart], unit: Tensor) -> Tensor:
         features = x.to(stable.stable.dtype).flatten(3)
         residual = features - stable.stable
         scale = noise_scale(residual, features) if parts is None else parts.scale
-        return limited_mean(stable.stable, residual, scale, self.influence_clip)
+        # Before the limit of each element: behind a ReLU a channel that only a bad frame wakes knows no other scale.
+        near = gated_out_of_reach(residual / unit, stable.frame_gate, REACH, LIMIT)
+        return limited_mean(stable.stable / unit, near, scale / unit, self.influence_clip)
 
     def _excursion(self, x: Tensor, stable: StablePart, unit: Tensor) -> Tensor:
         features = x.to(stable.stable.dtype).flatten(3).mean(3)                             # (b, c, t)
         deviation = (features - stable.stable.mean((2, 3))[..., None]) / unit[..., None]
-        deviation = gated_out_of_reach(deviation, stable.frame_gate, REACH)
-        return _over_its_size(excursions(deviation, self.windows).flatten(1))
+        deviation = gated_out_of_reach(deviation, stable.frame_gate, REACH, LIMIT)
+        return over_its_size(excursions(deviation, self.windows).flatten(1))
 
     def _magnitude(self, parts: TransientPart, unit: Tensor) -> Tensor:
         assert self.separation.ddm is not None
@@ -121,7 +134,7 @@ class DecompositionPooling(nn.Module):
                                     self.separation.ddm.exponent, self.influence_clip, self.limit_spikes,
                                     parts.frame_threshold)
         # Not in standard deviations, whose gradient is stopped: features would grow for ever to outgrow them.
-        return _over_its_size((found * (parts.scale.flatten(1) / unit)[:, None]).flatten(1))
+        return over_its_size((found * (parts.scale.flatten(1) / unit)[:, None]).flatten(1))
 
     def reset_identity(self) -> None:
         """Thresholds at their start, whatever an initialiser did to the parameters."""
@@ -132,13 +145,18 @@ class DecompositionPooling(nn.Module):
                 f'influence_clip={self.influence_clip}, limit_spikes={self.limit_spikes}')
 
 
-def _per_clip(norm: Tensor, x: Tensor) -> Tensor:
-    """Root mean square ``(b, 1)`` of clips of a given norm, 1 for those without any energy."""
-    rms = norm / max(math.prod(x.shape[1:]), 1) ** 0.5      # no len(x): it would fix the clips of an exported graph
-    return torch.where(rms > 0, rms, torch.ones_like(rms))[:, None]
+def _unit(stable: Tensor, x: Tensor) -> Tensor:
+    """Root mean square ``(b, 1)`` of the clips' bases with its floor, 1 for clips without any energy."""
+    features = x.to(stable.dtype).flatten(3)
+    # No len(x): it would fix the clips of an exported graph.
+    count = max(math.prod(stable.shape[1:]), 1) ** 0.5
+    sizes = [torch.linalg.vector_norm(part, dim=(1, 2, 3)) / count for part in (stable, UNIT_FLOOR * features)]
+    # vector_norm: the gradient of a square root is NaN in a clip of zeros.
+    unit = torch.linalg.vector_norm(torch.stack(sizes), dim=0)
+    return torch.where(unit > 0, unit, torch.ones_like(unit))[:, None]
 
 
-def _over_its_size(x: Tensor) -> Tensor:
+def over_its_size(x: Tensor) -> Tensor:
     """Numbers ``(b, k)`` in units of the base over their root mean square, those of a clip that hardly moves less."""
     # No hypot: ONNX does not know it.
     return x / (x.square().mean(1, keepdim=True) + STILLNESS ** 2).sqrt()

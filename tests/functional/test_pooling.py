@@ -167,3 +167,16 @@ def test_a_frame_is_gated_only_where_it_is_far():
     assert torch.equal(gated_out_of_reach(d, gate, 2.0)[1], d[1])
     assert torch.autograd.gradcheck(lambda z: gated_out_of_reach(z, gate[:, 1:4], 2.0),
                                     (d[..., 1:4].clone().requires_grad_(), ))
+
+
+def test_no_frame_is_larger_than_the_limit_gate_or_no_gate():
+    """In size over channels and positions; its direction stays, and what is smaller stays as it is."""
+    d = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    d = d / d.square().mean((1, 3), keepdim=True).sqrt() * torch.tensor([0.0, 3.9, 1e9])[:, None]
+    found = gated_out_of_reach(d, torch.zeros(2, 3), 2.0, 4.0)
+    assert torch.equal(found[:, :, :2], d[:, :, :2])
+    torch.testing.assert_close(found[:, :, 2], d[:, :, 2] * 4e-9)
+    half = gated_out_of_reach(d, torch.tensor([[0.0, 0.0, 0.5]] * 2), 2.0, 4.0)
+    torch.testing.assert_close(half[:, :, 2], d[:, :, 2] * 2e-9)        # first the gate's share, then the limit
+    assert torch.autograd.gradcheck(lambda z: gated_out_of_reach(z, torch.full((2, 2), 0.3), 2.0, 4.0),
+                                    (torch.cat([0.7 * d[:, :, 1:2], 5e-9 * d[:, :, 2:]], 2).requires_grad_(), ))

@@ -173,6 +173,50 @@ def test_a_bad_frame_moves_the_vector_little_and_the_usual_statistics_without_bo
         assert moved(pooling, size) < 0.25, size
 
 
+def sparse(t, b=8):
+    """As behind a ReLU: a base that is zero in most places, and channels that are silent in the whole clip."""
+    g = torch.Generator().manual_seed(3)
+    base = (torch.randn(b, 16, 1, 4, 4, generator=g) - 1).relu()
+    return base * (1 + 0.1 * torch.randn(b, 16, t, 4, 4, generator=g)).relu()
+
+
+@pytest.mark.parametrize('t', [4, 8])
+@pytest.mark.parametrize('features', ['dense', 'sparse'])
+def test_the_mean_that_is_read_knows_bad_frames_even_where_channels_have_no_noise_of_their_own(features, t):
+    """A channel that only the bad frame wakes takes that frame for its noise: no limit of its own can hold it."""
+    x = sparse(t) if features == 'sparse' else clip(b=8, c=16, t=t, h=4, w=4)
+    pooling = DecompositionPooling(16, read=('pool', ))
+    before = pooling(x)
+
+    def moved(size):
+        z = x.clone()
+        z[:, :, 2] += size * torch.randn(x[:, :, 2].shape, generator=torch.Generator().manual_seed(9)).abs()
+        return ((pooling(z) - before).norm(dim=1) / before.norm(dim=1)).max().item()
+
+    assert max(moved(size) for size in (10, 30, 300)) < 0.2
+    assert max(moved(size) for size in (1e4, 1e6, 1e9)) <= 1.1
+
+
+@pytest.mark.parametrize('t', [2, 3, 8])
+def test_no_frame_counts_for_more_than_four_times_the_base(t):
+    """Nor where there are too few frames to gate any, nor where a third of the clip is bad."""
+    x = sparse(t)
+    x[:, :, :max(t // 3, 1)] *= 1e3
+    vector = DecompositionPooling(16, read=('pool', ), influence_clip=None)(x)
+    assert vector.square().mean(1).sqrt().max() < 1 + 4
+
+
+@pytest.mark.parametrize('live', [1, 2, 3])
+def test_a_clip_that_is_silent_but_for_a_frame_or_two_has_no_huge_reading_and_no_huge_gradient(live):
+    x = torch.zeros(2, C, 8, 4, 4)
+    x[:, :, 3:3 + live] = torch.randn(2, C, live, 4, 4, generator=torch.Generator().manual_seed(1))
+    x.requires_grad_()
+    vector = everything()(x)
+    vector.square().sum().backward()
+    assert vector.abs().max() < 20 and x.grad.norm() * x.detach().norm() < 1e5
+    assert everything()(x.detach().half()).isfinite().all()
+
+
 def test_isolated_spikes_move_the_vector_less_than_the_event_does():
     x = clip(b=8)
     g = torch.Generator().manual_seed(4)
@@ -303,7 +347,8 @@ def test_the_base_of_slow_cosines_leaves_an_event_to_the_transient():
     (dict(read=()), r'read is a tuple of any of pool, stable, excursion, transient, each once, got \(\)'),
     (dict(read='pool'), "each once, got 'pool'"), (dict(read=('pool', 'pool')), 'each once'),
     (dict(read=('max', )), 'read is a tuple of any of'), (dict(sem=False), 'sem is a dict of arguments; .* got False'),
-    (dict(ddm=True), 'ddm is a dict of arguments'),
+    (dict(ddm=True, read=READINGS), 'ddm is a dict of arguments'),
+    (dict(ddm=dict(kappa=2.0)), r"ddm is DDM's, which only the reading 'transient' asks; read=\('pool', 'excursion'\)"),
     (dict(influence_clip=0), 'influence_clip .* positive, or None, got 0'),
     (dict(windows=(3, 5)), 'ascending from 1')])
 def test_an_argument_that_cannot_be_is_refused_at_construction(options, message):
