@@ -22,7 +22,7 @@ def test_the_plan_costs_nothing(command, capsys):
     assert 'core hours' in told and 'lsef-nosem/avg' in told and told.startswith('6 cells')
     assert command(['--plan', '--arms', 'main', 'tconv/mmd', '--cells', 'default_clean', '--severities', '1', '3']) == 0
     told = capsys.readouterr().out
-    assert told.startswith('1 cells (default_clean) x 12 arms') and 'lsef-nosem/avg' not in told
+    assert told.startswith('1 cells (default_clean) x 14 arms') and 'lsef-nosem/avg' not in told
 
 
 @pytest.mark.parametrize('arguments, message', [

@@ -45,7 +45,7 @@ RAO: dict[str, Any] = dict(SGD, constructor='RAO')
 RECIPES: dict[str, tuple[dict, tuple[float, ...]]] = {
     'muon': (MUON, (0.003, 0.01, 0.03)), 'sgd': (SGD, (0.02, 0.06, 0.2)), 'rao': (RAO, (0.02, 0.06, 0.2))}
 #: Untuned: by head, and of SGD.
-GUESSES = {'avg': 0.03, 'mmd': 0.01, 'mmds': 0.01, 'lsef': 0.01, 'sgd': 0.06}
+GUESSES = {'avg': 0.03, 'mmd': 0.01, 'mmds': 0.01, 'exc': 0.01, 'lsef': 0.01, 'sgd': 0.06}
 
 LSEF: dict[str, Any] = dict(type='LSEFNeck')
 RIVALS: dict[str, Optional[dict]] = {
@@ -53,7 +53,8 @@ RIVALS: dict[str, Optional[dict]] = {
     'nonlocal': dict(type='NonLocalNeck'), 'hamburger': dict(type='HamburgerNeck'), 'lsef': LSEF}
 HEADS: dict[str, dict] = {
     'avg': dict(type='I3DHead', spatial_type='avg'), 'mmd': dict(type='MeanMaxDeviationHead'),
-    'lsef': dict(type='LSEFHead'), 'mmds': dict(type='MeanMaxDeviationHead', over_size=True)}
+    'mmds': dict(type='MeanMaxDeviationHead', over_size=True), 'exc': dict(type='MeanExcursionHead'),
+    'lsef': dict(type='LSEFHead')}
 ABLATIONS: dict[str, dict] = {
     'nosem': dict(LSEF, sem=False), 'noddm': dict(LSEF, ddm=False), 'nocim': dict(LSEF, cim=False),
     'nogate': dict(LSEF, sem=dict(robust_iters=0), ddm=dict(gate_frames=False)),
@@ -174,7 +175,7 @@ def _arms() -> Iterable[Arm]:
     for each in ('avg', 'mmd'):
         yield Arm(f'tpn/{each}', dict(type='TPN'), each, fixed=True)
     for neck in ('none', 'tconv', 'lsef'):
-        for each in ('lsef', 'mmds'):
+        for each in ('lsef', 'mmds', 'exc'):
             yield Arm(f'{neck}/{each}', RIVALS[neck], each)
     for name, cfg in ABLATIONS.items():
         yield Arm(f'lsef-{name}/avg', cfg, 'avg')
@@ -184,8 +185,8 @@ def _arms() -> Iterable[Arm]:
 
 ARMS = {arm.name: arm for arm in _arms()}
 DECLARED = 'lsef/lsef'
-MAIN = ('none/avg', 'none/mmd', 'mlp/mmd', 'tconv/avg', 'tconv/mmd', 'tconv/mmds', 'nonlocal/mmd', 'hamburger/mmd',
-        'lsef/avg', 'lsef/mmd', 'none/lsef', 'lsef/lsef')
+MAIN = ('none/avg', 'none/mmd', 'none/exc', 'mlp/mmd', 'tconv/avg', 'tconv/mmd', 'tconv/mmds', 'tconv/exc',
+        'nonlocal/mmd', 'hamburger/mmd', 'lsef/avg', 'lsef/mmd', 'none/lsef', 'lsef/lsef')
 
 
 @dataclasses.dataclass(frozen=True)

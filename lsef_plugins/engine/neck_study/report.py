@@ -12,9 +12,9 @@ from .design import DECLARED, Arm
 
 EXPLAINED = (
     'UAR in per cent, mean and standard deviation over seeds; *corrupted* is the mean over kinds and severities. '
-    'Differences are the declared arm minus the other, paired by seed: both have seen the same clips in the same '
-    'order, with the 95 % interval. p is that of Student\'s paired test on *corrupted*, then after Holm over all arms '
-    'and cells of the report. It speaks of seeds of training; the test clips are the same for all.')
+    'Differences are the declared arm minus the other, paired by seed (both have seen the same clips in the same '
+    'order, mirrored and, where trained with corruption, corrupted by draws of their own), with the 95 % interval. p '
+    'is that of Student\'s paired test on *corrupted*, then after Holm over all arms and cells of the report. It speaks of seeds of training; the test clips are the same for all.')
 CORRUPTED = 'corrupted'
 LEVEL = 0.01
 Results = dict[tuple[str, str], list[dict[str, Any]]]
@@ -80,7 +80,9 @@ def score_table(cell: str, arms: Sequence[Arm], results: Results, rates: dict, b
     for arm in arms:
         held, rate = results[cell, arm.name][0]['parameters'], rates[cell, arm.name]
         edge = '*' if len(arm.rates) > 1 and rate in (arm.rates[0], arm.rates[-1]) else ''
-        rows.append([arm.name, f'{held} ({held / budget:.2f})', f'{rate:g}{edge}',
+        lost = sum(result['diverged'] for result in results[cell, arm.name])
+        name = f'{arm.name} ({lost} of {len(results[cell, arm.name])} runs diverged: chance)' if lost else arm.name
+        rows.append([name, f'{held} ({held / budget:.2f})', f'{rate:g}{edge}',
                      *(spread(found[arm.name][name]) for name in names)])
     return table(['neck/head', 'parameters (of the budget)', 'rate', *names], rows)
 

@@ -31,7 +31,7 @@ from .design import (
 from .train import Place, prepared_start, train
 
 SOURCES = ('models', 'nn', 'functional', 'ops', 'optim', 'engine/optimizers', 'engine/studies', 'engine/neck_study',
-           'datasets/synthetic', 'datasets/transforms')
+           'datasets/synthetic', 'datasets/transforms', 'evaluation')
 WITHOUT_EFFECT = ('run.py', 'report.py', 'design.py')   # what design.py says of a run is in the key
 
 
@@ -103,7 +103,8 @@ class Study:
 
     def key_of(self, run: Run) -> str:
         arm = run.arm
-        return runs.key_of(run.name, arm.optim_wrapper(run.rate), arm.model(self.size), run.cell, run.conditions,
+        return runs.key_of(run.name, arm.optim_wrapper(run.rate), arm.model(self.size), run.cell, run.cell.tested_on,
+                           COMPARED_ON, run.conditions,
                            self.place.steps or self.size.steps, self.size, self.place.corrupted_clips, self.device,
                            self.sources, sorted((name, each.levels) for name, each in CORRUPTIONS.items()))
 
@@ -121,4 +122,6 @@ def line_of(result: dict[str, Any]) -> str:
         told = f'clean {100 * scores[conditions.CLEAN]:5.1f}'
     if broken:
         told += f'  corrupted {100 * sum(broken) / len(broken):5.1f}'
+    if result['diverged']:
+        told = 'diverged, counts as chance'
     return f'{told}  {result["seconds"]:.0f} + {result["seconds_test"]:.0f} s'

@@ -28,7 +28,8 @@ FIRST, CLIPS, STEPS, BATCH, RATE = 10_000, 1512, 700, 16, 0.006
 def prepare_start(folder: Union[str, Path], backbone: dict, view: View = SMALL, rate: float = RATE,
                   device: str = 'cpu') -> Path:
     """The file of the weights, as ``init_cfg=dict(type='Pretrained', prefix='backbone.')`` reads them."""
-    mark = hashlib.blake2b(repr((sorted(backbone.items()), view, rate)).encode(), digest_size=4).hexdigest()
+    sources = [(Path(__file__).parent / name).read_text(encoding='utf-8') for name in ('start.py', 'clips.py')]
+    mark = hashlib.blake2b(repr((sorted(backbone.items()), view, rate, sources)).encode(), digest_size=4).hexdigest()
     path = Path(folder) / f'start_{CLIPS}_{STEPS}_{mark}_g{GENERATOR}.pth'
     if not path.is_file():
         frames, actions = draw_actions(view)

@@ -51,7 +51,7 @@ def test_a_head_that_uses_up_the_budget_is_told():
         budget.fitted(dict(type='PointwiseNeck'), design.head('lsef'), 64, 900)
 
 
-@pytest.mark.parametrize('name', ['avg', 'mmd', 'mmds', 'lsef'])
+@pytest.mark.parametrize('name', ['avg', 'mmd', 'mmds', 'exc', 'lsef'])
 def test_all_necks_start_from_the_function_without_a_neck(name):
     """The same backbone and head, bit for bit the same scores; TPN alone replaces the features."""
     x = torch.randn(2, 3, 8, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -130,11 +130,11 @@ def test_a_long_tail_is_tested_on_equal_classes():
 def test_the_plan_counts_the_runs():
     arms = [design.ARMS[name] for name in design.MAIN]
     told = design.plan([design.CELLS['default_clean']], arms, SMALL, 2, 5, 7)
-    assert 'together 132 runs' in told and 'tuning: 72 runs in each of 1 cells' in told and 'tconv/mmd: ' in told
-    assert 'together 60 runs' in design.plan([design.CELLS['default_clean']], arms, SMALL, 0, 5, 7)
+    assert 'together 154 runs' in told and 'tuning: 84 runs in each of 1 cells' in told and 'tconv/mmd: ' in told
+    assert 'together 70 runs' in design.plan([design.CELLS['default_clean']], arms, SMALL, 0, 5, 7)
     cells = [design.CELLS[name] for name in ('default_clean', 'hard_clean', 'longtail_clean', 'hard_augmented')]
     told = design.plan(cells, arms, SMALL, 1, 5, 7, 'default')
-    assert 'tuning: 36 runs in each of 2 cells (default_clean, default_augmented)' in told
-    assert 'together 312 runs' in told
+    assert 'tuning: 42 runs in each of 2 cells (default_clean, default_augmented)' in told
+    assert 'together 364 runs' in told
     with pytest.raises(ValueError, match="tune_on='easy' is no preset"):
         design.plan(cells, arms, SMALL, 1, 5, 7, 'easy')

@@ -56,6 +56,12 @@ def test_what_a_result_rests_on_is_in_its_key(tmp_path, monkeypatch):
     key = made.key_of(each)
     other = design.final_runs(CELL, design.ARMS['lsef/avg'], 0.1, [0], TESTED[:2])[0]
     assert made.key_of(other) != key and study(tmp_path, size='framewise')[0].key_of(each) != key
+    with monkeypatch.context() as changed:
+        changed.setattr(run, 'COMPARED_ON', 'test')
+        assert made.key_of(each) != key
+    with monkeypatch.context() as changed:
+        changed.setitem(design.TESTED_ON, 'default', 'hard')
+        assert made.key_of(each) != key
     other = CORRUPTIONS['flicker']._replace(levels=(1., 2., 3., 4., 5.))
     monkeypatch.setitem(CORRUPTIONS, 'flicker', other)
     assert made.key_of(each) != key
@@ -164,6 +170,16 @@ def test_the_report_tells_what_was_planted(tmp_path):
     arm = data['cells'][CELL.name]['tconv/mmd']
     assert arm['against']['corrupted']['mean'] == pytest.approx(5.025) and len(arm['runs']) == 4
     assert data['cells'][CELL.name]['lsef/lsef']['against'] is None
+
+
+def test_runs_that_diverged_are_told(tmp_path):
+    made, _ = study(tmp_path)
+    results = made.run()
+    results[CELL.name, 'tconv/mmd'][1]['diverged'] = True
+    text = report.report(made, results)
+    assert '| tconv/mmd (1 of 4 runs diverged: chance) | 5013' in text and text.count('diverged') == 1
+    assert run.line_of(results[CELL.name, 'tconv/mmd'][1]).startswith('diverged, counts as chance')
+    assert run.line_of(results[CELL.name, 'tconv/mmd'][0]).startswith('clean')
 
 
 def test_p_values_are_corrected_over_all_cells_and_arms(tmp_path):
