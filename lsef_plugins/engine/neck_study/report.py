@@ -14,7 +14,8 @@ EXPLAINED = (
     'UAR in per cent, mean and standard deviation over seeds; *corrupted* is the mean over kinds and severities. '
     'Differences are the declared arm minus the other, paired by seed (both have seen the same clips in the same '
     'order, mirrored and, where trained with corruption, corrupted by draws of their own), with the 95 % interval. p '
-    'is that of Student\'s paired test on *corrupted*, then after Holm over all arms and cells of the report. It speaks of seeds of training; the test clips are the same for all.')
+    'is that of Student\'s paired test on *corrupted*, then after Holm over all arms and cells of the '
+    'report. It speaks of seeds of training; the test clips are the same for all.')
 CORRUPTED = 'corrupted'
 LEVEL = 0.01
 Results = dict[tuple[str, str], list[dict[str, Any]]]
