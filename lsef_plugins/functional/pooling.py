@@ -69,7 +69,7 @@ def gated_out_of_reach(deviation: Tensor, gate: Tensor, reach: float, limit: flo
     them gated by part. What is still larger than ``limit`` is shortened to it, gate or no gate.
     """
     axes = (1, *range(3, deviation.dim()))
-    numbers = math.prod(deviation.shape[axis] for axis in axes)
+    numbers = deviation.shape[1] * math.prod(deviation.shape[3:])   # no generator: torch.compile cannot hand one on
     size = torch.linalg.vector_norm(deviation, dim=axes, keepdim=True) / max(numbers, 1) ** 0.5
     gate = gate.to(deviation.dtype)[(slice(None), None, slice(None)) + (None, ) * (deviation.dim() - 3)]
     kept = 1 - gate * (size - reach).clamp(0, 1)

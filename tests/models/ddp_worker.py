@@ -47,8 +47,9 @@ def train(name, folder, world, rank):
     model = recognizer(family)
     trained = MMDistributedDataParallel(model, find_unused_parameters=False) if world > 1 else model
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.01))
+    batches = 10 if '+head' in name else 0      # where no ReLU or maximum sits on the edge: see the test
     for step in range(STEPS):
-        data = family.raw_batch(clips=CLIPS, training=True, seed=step)
+        data = family.raw_batch(clips=CLIPS, training=True, seed=batches + step)
         mine = range(rank, CLIPS, world)
         trained.train_step({key: [values[i] for i in mine] for key, values in data.items()}, wrapper)
         if step == 0:

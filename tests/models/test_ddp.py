@@ -35,9 +35,9 @@ def test_two_processes_end_where_one_does_on_the_same_batch(name, folder):
                           for end in ('1_0', '2_0', '2_1'))
     start = family_of(name).build(dict(type='LSEFNeck')).state_dict()
     # Sums in another order tip a few ReLUs and maxima from step to step, and with a ReLU the count of values that the
-    # noise scale's median is of; most where the head reads 5 values of a channel (halves of a batch on one process
-    # drift as far). Losses not averaged would tip the half.
-    for step, close in enumerate((1e-4, 5e-2 if '+head' in name else 2e-2)):
+    # noise scale's median is of: on unlucky batches by 6 per cent, where the same clips in another order on one process
+    # end as far apart. Losses not averaged would tip the half.
+    for step, close in enumerate((1e-4, 2e-2)):
         for key in one[step]:
             ends = [end[step][key].double() for end in (one, first, second)]
             assert torch.equal(ends[1], ends[2]), key
