@@ -54,6 +54,7 @@ def main(argv=None) -> None:
             allow_missing_weights=args.allow_missing_weights)
     except (launch.LaunchError, CheckpointError, NotWrittenError) as error:
         sys.exit(f'error: {error}')
+    launch.leave_job()
     if os.environ.get('RANK', '0') == '0':
         if args.out:
             write_whole(args.out, json.dumps(metrics, indent=2, default=float) + '\n')

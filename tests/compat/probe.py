@@ -226,6 +226,9 @@ def main():
         if function is missing_drn:
             from lsef_plugins.compat import missing_drn as repair
             repair.apply()
+    import torch.distributed as dist
+    if dist.is_initialized():       # which cpu_device_ids needs; else this process may end by an abort
+        dist.destroy_process_group()
     return met
 
 

@@ -137,7 +137,6 @@ dist.init_process_group('gloo')
 sampler = DATA_SAMPLERS.build(dict(type='ClassBalancedSampler'), default_args=dict(dataset=case.clips()))
 sampler.set_epoch(2)
 print('RESULT', json.dumps([dist.get_rank(), sampler.seed, list(sampler), sampler.epoch_indices()]))
-dist.destroy_process_group()
 '''
 
 

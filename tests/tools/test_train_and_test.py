@@ -260,6 +260,28 @@ def test_inference_from_the_trained_checkpoint(train, config, tiny_videos, tmp_p
     torch.testing.assert_close(score.sum(), torch.tensor(1.0))
 
 
+IN_A_JOB = """
+import runpy
+import sys
+import torch.distributed as dist
+leave, left = dist.destroy_process_group, []
+dist.destroy_process_group = lambda *args: left.append(dist.is_initialized()) or leave(*args)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+assert left == [True] and not dist.is_initialized()
+"""
+
+
+@pytest.mark.slow
+def test_the_tools_leave_their_job_before_they_end(config, tmp_path, free_port):
+    job = dict(ENVIRONMENT, RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port)
+    path, work = config(), str(tmp_path / 'w')
+    for words in ([str(TRAIN), path, '--cfg-options', 'train_cfg.max_epochs=1'],
+                  [str(TEST), path, f'{work}/epoch_1.pth']):
+        subprocess.run([sys.executable, '-c', IN_A_JOB, *words, '--work-dir', work, '--launcher', 'pytorch'],
+                       env=job, cwd=tmp_path, check=True, timeout=300)
+
+
 # ---- wrong input -------------------------------------------------------------------------
 def test_wrong_input_is_told_in_one_sentence(train, test, config, tmp_path):
     path = config()

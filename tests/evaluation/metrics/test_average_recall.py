@@ -155,7 +155,6 @@ for i in mine:
     metric.process(None, [data[i]])
 result = metric.evaluate(len(data))
 print('RESULT', json.dumps([dist.get_rank(), result, int(metric.confusion[''].sum()) if metric.confusion else 0]))
-dist.destroy_process_group()
 '''
 
 
