@@ -17,6 +17,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--cells', nargs='+', metavar='CELL', help='<preset>_<clean|augmented> (default: all)')
     parser.add_argument('--arms', nargs='+', metavar='ARM', help="<neck>/<head>; 'main' for the first ones to look at "
                         '(default: all)')
+    parser.add_argument('--against', metavar='ARM', help='the arm whose differences from all others are reported, '
+                        'instead of the declared one')
     parser.add_argument('--kinds', nargs='+', metavar='KIND', help='corruptions of the test clips (default: all)')
     parser.add_argument('--severities', nargs='+', type=int, default=[3], help='1 to 5 (default: 3)')
     parser.add_argument('--tuning-seeds', type=int, default=2,
@@ -71,6 +73,10 @@ def compared(args: argparse.Namespace) -> str:
     cells = chosen('cell', design.CELLS, args.cells)
     names = args.arms and [name for given in args.arms for name in (design.MAIN if given == 'main' else [given])]
     arms = chosen('arm', design.ARMS, names and list(dict.fromkeys(names)))
+    against = args.against or design.DECLARED
+    if args.against and chosen('arm', design.ARMS, [against])[0] not in arms:
+        raise ValueError(f'--against {against} is not among the arms of this report '
+                         f'({", ".join(arm.name for arm in arms)}). Add it to --arms.')
     size, = chosen('size', design.SIZES, [args.size])
     if args.show:
         return design.shown(chosen('arm', design.ARMS, [args.show])[0], size)
@@ -84,9 +90,9 @@ def compared(args: argparse.Namespace) -> str:
                       range(100, 100 + args.tuning_seeds), range(args.seeds), args.corrupted_clips,
                       say=lambda line: print(line, flush=True), tune_on=args.tune_on)
     results = study.run()
-    text, out = report.report(study, results), Path(args.out)
+    text, out = report.report(study, results, against), Path(args.out)
     write_whole(out / 'report.md', text)
-    write_whole(out / 'report.json', json.dumps(report.as_data(study, results), indent=1))
+    write_whole(out / 'report.json', json.dumps(report.as_data(study, results, against), indent=1))
     return f'\n{text}\nTables: {out / "report.md"}, {out / "report.json"}'
 
 

@@ -31,7 +31,10 @@ def test_the_plan_costs_nothing(command, capsys):
     (['--size', 'huge'], 'There is no size huge; there are small'),
     (['--kinds', 'rain'], 'There is no corruption rain'),
     (['--severities', '6'], 'A severity is 1 to 5'),
-    (['--jobs', '0'], 'count from 1')])
+    (['--jobs', '0'], 'count from 1'),
+    (['--against', 'lsef/max'], 'There is no arm lsef/max'),
+    (['--against', 'lsef/avg', '--arms', 'none/avg'],
+     '--against lsef/avg is not among the arms of this report (none/avg). Add it to --arms.')])
 def test_what_is_wrong_is_told(command, capsys, arguments, message):
     assert command([*arguments, '--plan']) == 2
     assert message in capsys.readouterr().err

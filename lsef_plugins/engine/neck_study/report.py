@@ -1,4 +1,7 @@
-"""What the runs say: means, spreads and paired differences from the declared arm, losing cells included."""
+"""What the runs say: means, spreads and paired differences from one arm, losing cells included.
+
+That is the declared arm, and then there is a verdict; or one named afterwards (``against``), and the report says so.
+"""
 from __future__ import annotations
 
 import math
@@ -12,10 +15,11 @@ from .design import DECLARED, Arm
 
 EXPLAINED = (
     'UAR in per cent, mean and standard deviation over seeds; *corrupted* is the mean over kinds and severities. '
-    'Differences are the declared arm minus the other, paired by seed (both have seen the same clips in the same '
+    'Differences are {against} minus the other, paired by seed (both have seen the same clips in the same '
     'order, mirrored and, where trained with corruption, corrupted by draws of their own), with the 95 % interval. p '
     'is that of Student\'s paired test on *corrupted*, then after Holm over all arms and cells of the '
     'report. It speaks of seeds of training; the test clips are the same for all.')
+CHOSEN = '{against} was not declared beforehand ({declared} was): these p describe, they decide nothing.'
 CORRUPTED = 'corrupted'
 LEVEL = 0.01
 Results = dict[tuple[str, str], list[dict[str, Any]]]
@@ -37,13 +41,13 @@ def measures(run_results: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
     return dict(found, **{kind: mean(names) for kind, names in of_kind.items()})
 
 
-def comparisons(results: Results, declared: str = DECLARED) -> dict[tuple[str, str], dict[str, Any]]:
-    """Of each other arm by (cell, arm): differences, intervals and p-values; empty without the declared arm."""
+def comparisons(results: Results, minuend: str = DECLARED) -> dict[tuple[str, str], dict[str, Any]]:
+    """Of each other arm by (cell, arm): differences, intervals and p-values; empty without the ``minuend``."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for (cell, arm), runs in results.items():
-        if arm == declared or (cell, declared) not in results:
+        if arm == minuend or (cell, minuend) not in results:
             continue
-        theirs, ours = measures(runs), measures(results[cell, declared])
+        theirs, ours = measures(runs), measures(results[cell, minuend])
         values: dict[str, Any] = {name: paired_difference(theirs[name], ours[name])._asdict() for name in ours}
         name = CORRUPTED if CORRUPTED in ours else CLEAN
         values['p'] = paired_t_p(theirs[name], ours[name])
@@ -88,13 +92,14 @@ def score_table(cell: str, arms: Sequence[Arm], results: Results, rates: dict, b
     return table(['neck/head', 'parameters (of the budget)', 'rate', *names], rows)
 
 
-def difference_table(cell: str, arms: Sequence[Arm], against: dict[tuple[str, str], dict[str, Any]]) -> str:
-    """The declared arm minus each other one."""
+def difference_table(cell: str, arms: Sequence[Arm], against: dict[tuple[str, str], dict[str, Any]],
+                     minuend: str = DECLARED) -> str:
+    """One arm minus each other one."""
     known = [arm.name for arm in arms if (cell, arm.name) in against]
     names = [name for name in (CLEAN, CORRUPTED) if known and name in against[cell, known[0]]]
     rows = [[name, *(interval(against[cell, name][measure]) for measure in names), p_text(against[cell, name]['p']),
              p_text(against[cell, name]['p_sign_flip']), p_text(against[cell, name]['p_holm'])] for name in known]
-    return table([f'{DECLARED} minus', *names, 'p', 'p of signs', 'p after Holm'], rows)
+    return table([f'{minuend} minus', *names, 'p', 'p of signs', 'p after Holm'], rows)
 
 
 def is_rival(arm: Arm) -> bool:
@@ -133,35 +138,39 @@ def _bars(matched: dict[str, dict[str, Any]]) -> str:
             'point.')
 
 
-def report(study: Any, results: Results) -> str:
-    """Markdown: the verdict, then each cell."""
+def report(study: Any, results: Results, minuend: str = DECLARED) -> str:
+    """Markdown: the verdict on the declared arm, then each cell; there is none on another ``minuend``."""
     arms, cells = study.arms, [cell.name for cell in study.cells]
-    against = comparisons(results)
+    against = comparisons(results, minuend)
     where = f', tried on the {study.tune_on} preset for all' if study.tune_on else ''
     tuning = (f'{"/".join(map(str, sorted({len(arm.rates) for arm in arms})))} learning rates x '
               f'{len(study.tuning_seeds)} tuning seeds for each arm{where}' if study.tuning_seeds else
               'no tuning, a guess of the learning rate for each head')
     parts = [f'{tuning}, then {len(study.seeds)} seeds; {study.size.name} size, '
              f'{study.place.steps or study.size.steps} steps of {study.size.batch} clips; budget of neck and head '
-             f'{study.size.budget} parameters. {EXPLAINED} * = at the edge of the grid.',
-             '## What is shown', verdict(cells, arms, results, against)]
+             f'{study.size.budget} parameters. {EXPLAINED.format(against=minuend)} '
+             '* = at the edge of the grid.']
+    if minuend == DECLARED:
+        parts += ['## What is shown', verdict(cells, arms, results, against)]
+    else:
+        parts.append(CHOSEN.format(against=minuend, declared=DECLARED))
     for cell in cells:
         parts += [f'## {cell}', score_table(cell, arms, results, study.rates, study.size.budget)]
         if any(key[0] == cell for key in against):
-            parts.append(difference_table(cell, arms, against))
+            parts.append(difference_table(cell, arms, against, minuend))
     return '\n\n'.join(parts) + '\n'
 
 
-def as_data(study: Any, results: Results) -> dict[str, Any]:
+def as_data(study: Any, results: Results, minuend: str = DECLARED) -> dict[str, Any]:
     """Everything in the report and the single runs, for JSON; NaN is None."""
-    against = comparisons(results)
+    against = comparisons(results, minuend)
     cells = {cell.name: {arm.name: dict(parameters=results[cell.name, arm.name][0]['parameters'],
                                         rate=study.rates[cell.name, arm.name],
                                         scores=measures(results[cell.name, arm.name]),
                                         against=against.get((cell.name, arm.name)), runs=results[cell.name, arm.name])
                          for arm in study.arms} for cell in study.cells}
-    return _plain(dict(declared=DECLARED, size=study.size.name, budget=study.size.budget, seeds=study.seeds,
-                       tuning_seeds=study.tuning_seeds, conditions=study.tested, cells=cells))
+    return _plain(dict(declared=DECLARED, against=minuend, size=study.size.name, budget=study.size.budget,
+                       seeds=study.seeds, tuning_seeds=study.tuning_seeds, conditions=study.tested, cells=cells))
 
 
 def _plain(value: Any) -> Any:

@@ -172,6 +172,19 @@ def test_the_report_tells_what_was_planted(tmp_path):
     assert data['cells'][CELL.name]['lsef/lsef']['against'] is None
 
 
+def test_another_arm_is_compared_with_all_and_nothing_is_decided(tmp_path):
+    made, _ = study(tmp_path)
+    results = made.run()
+    text, usual = report.report(made, results, 'none/avg'), report.report(made, results)
+    assert 'none/avg was not declared beforehand (lsef/lsef was)' in text and 'What is shown' not in text
+    row, = [line for line in text.splitlines() if line.startswith('| lsef/lsef | +1.0')]
+    assert row.startswith('| lsef/lsef | +1.0 [+1.0, +1.0] | -5.0 [-5.1, -5.0] |') and '| none/avg minus |' in text
+    assert 'Differences are none/avg minus the other' in text and 'declared beforehand' not in usual
+    data = report.as_data(made, results, 'none/avg')
+    assert data['cells'][CELL.name]['none/avg']['against'] is None and data['against'] == 'none/avg'
+    assert data['cells'][CELL.name]['tconv/mmd']['against']['corrupted']['mean'] == pytest.approx(0)
+
+
 def test_runs_that_diverged_are_told(tmp_path):
     made, _ = study(tmp_path)
     results = made.run()
