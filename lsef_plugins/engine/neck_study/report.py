@@ -1,6 +1,6 @@
 """What the runs say: means, spreads and paired differences from one arm, losing cells included.
 
-That is the declared arm, and then there is a verdict; or one named afterwards (``against``), and the report says so.
+That is the declared arm, and then there is a verdict; or one named afterwards (``minuend``), and the report says so.
 """
 from __future__ import annotations
 
