@@ -34,8 +34,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
+from lsef_plugins.evaluation.functional.pairs import paired_t_p
+from lsef_plugins.functional.pooling import excursions
 from lsef_plugins.nn import LSEF, DecompositionPooling
-from lsef_plugins.nn.pooling import READINGS
+from lsef_plugins.nn.pooling import READINGS, over_its_size
 from lsef_plugins.visualization.writing import write_whole
 
 CHANNELS, FRAMES, SIDE, CLASSES, SIGMA = 32, 16, 2, 7, 0.5
@@ -158,6 +160,16 @@ def moments(x: Tensor) -> Tensor:
     return torch.cat([mean(x), x.amax((2, 3, 4)), x.flatten(2).std(2)], 1)
 
 
+def excursions_about_the_mean(x: Tensor) -> Tensor:
+    """What LSEFHead reads, about the plain mean: no decomposition, no gates, no limits (``exc`` of compare_necks)."""
+    base = x.mean(2)
+    unit = torch.linalg.vector_norm(base, dim=(1, 2, 3)) / base[0].numel() ** 0.5
+    unit = torch.where(unit > 0, unit, torch.ones_like(unit))[:, None]
+    z = x.mean((3, 4))
+    moved = excursions((z - z.mean(2, keepdim=True)) / unit[..., None]).flatten(1)
+    return torch.cat([z.mean(2) / unit, over_its_size(moved)], 1)
+
+
 def with_head(neck: nn.Module, **options: Any) -> Reader:
     head = DecompositionPooling(CHANNELS, **options)
     return Reader(neck, head, head.out_channels)
@@ -171,16 +183,20 @@ READERS: Dict[str, Callable[[], Reader]] = {
     'nothing': lambda: Reader(nn.Identity(), lambda x: torch.zeros_like(mean(x)), CHANNELS),
     'mean': lambda: Reader(nn.Identity(), mean, CHANNELS),
     'moments': lambda: Reader(nn.Identity(), moments, 3 * CHANNELS),
-    'convolution': lambda: Reader(TemporalConvolution(10), moments, 3 * CHANNELS),
+    # The two as large as the largest of ours.
+    'convolution': lambda: Reader(TemporalConvolution(16), moments, 3 * CHANNELS),
+    'convolution+excursions': lambda: Reader(TemporalConvolution(12), excursions_about_the_mean, 6 * CHANNELS),
     'head': lambda: with_head(nn.Identity()),
     'neck+head': lambda: with_head(neck()),
     'neck+all': lambda: with_head(neck(), read=READINGS),
     'limited+head': lambda: with_head(neck(limit_spikes=True)),
 }
-BY_DEFAULT = ('mean', 'moments', 'convolution', 'head', 'neck+head')
+BY_DEFAULT = ('mean', 'moments', 'convolution', 'convolution+excursions', 'head', 'neck+head', 'neck+all')
 MEANING = {'nothing': 'nothing at all', 'mean': 'mean', 'moments': 'mean, maximum, deviation',
-           'convolution': 'temporal convolution + mean, maximum, deviation', 'head': 'the pooling of LSEFHead',
-           'neck+head': 'LSEF + the pooling of LSEFHead', 'neck+all': 'LSEF + all readings of that pooling',
+           'convolution': 'temporal convolution + mean, maximum, deviation',
+           'convolution+excursions': 'temporal convolution + excursions about the mean',
+           'head': 'the pooling of LSEFHead', 'neck+head': 'LSEF + the pooling of LSEFHead',
+           'neck+all': 'LSEF + all readings of that pooling',
            'limited+head': 'LSEF (limit_spikes) + the pooling of LSEFHead'}
 
 
@@ -323,7 +339,8 @@ def spread(values: List[float], sign: str = '') -> str:
 
 
 def markdown(report: Dict[str, Any]) -> str:
-    """A table for each world and regime, and what the last reader has over each other, paired by seed."""
+    """A table for each world and regime, and what the last reader has over each other, paired by seed; p is that of
+    Student's paired test."""
     settings, rows = report['settings'], report['rows']
     shown = ('clean', 'corrupted, mean', *CONDITIONS[1:])
     lines = [f'Unweighted average recall in per cent (chance {100 / CLASSES:.1f}); {settings["steps"]} steps of {BATCH}'
@@ -347,6 +364,9 @@ def markdown(report: Dict[str, Any]) -> str:
                      if name in shown[:2] or name == 'frame x30' else
                      f'{statistics.fmean(a[name] - b[name] for a, b in zip(here[-1]["cells"], row["cells"])):+.1f}'
                      for name in shown]
+            if len(row['cells']) > 1:
+                theirs, ours = ([cell[shown[1]] for cell in each['cells']] for each in (row, here[-1]))
+                texts[1] += f' (p {paired_t_p(theirs, ours):.4f})'
             lines.append(f'| *{here[-1]["reader"]} over {row["reader"]}* | | | ' + ' | '.join(texts) + ' |')
         lines.append('')
     return '\n'.join(lines)

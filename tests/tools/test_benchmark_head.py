@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from lsef_plugins.evaluation.functional.pairs import paired_t_p
+
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'benchmark_head.py'
 spec = importlib.util.spec_from_file_location('benchmark_head', TOOL)
 tool = importlib.util.module_from_spec(spec)
@@ -96,6 +98,18 @@ def test_every_reader_learns_from_the_first_step_and_necks_begin_as_the_identity
     assert set(tool.MEANING) == set(tool.READERS) and set(tool.BY_DEFAULT) < set(tool.READERS)
 
 
+def test_the_rivals_are_as_large_as_the_largest_of_ours_and_one_reads_what_the_studys_does():
+    from lsef_plugins.engine.neck_study.statistics_head import MeanExcursionHead
+    size = {name: sum(p.numel() for p in make().parameters()) for name, make in tool.READERS.items()}
+    assert max(size.values()) == size['convolution'] and size['convolution+excursions'] > 0.98 * size['neck+all']
+    assert size['neck+head'] < size['neck+all'] < 1.001 * size['convolution']
+    head, x = MeanExcursionHead(7, 32).eval(), tool.maps(clips('broad', count=14)[1])
+    read = []
+    head.fc_cls.register_forward_pre_hook(lambda module, args: read.append(args[0]))
+    head(x)
+    assert torch.equal(tool.excursions_about_the_mean(x), read[0]) and len(read[0].unique()) > 1000
+
+
 def test_recall_weighs_classes_and_not_clips():
     label = torch.tensor([0] * 10 + [1, 2, 3, 4, 5, 6])
     assert tool.recall(torch.zeros(16, dtype=torch.long), label) == pytest.approx(100 / 7)
@@ -143,7 +157,10 @@ def test_the_table_holds_the_figures_the_winner_and_the_paired_differences(quick
     first, second = (cell['clean'] for cell in rows['moments']['cells'])
     middle, apart = (first + second) / 2, abs(first - second) / 2 ** 0.5
     assert f'| mean, maximum, deviation | 679 | 0.1 | **{middle:.1f} ± {apart:.1f}** |' in text
-    assert f'| *moments over nothing* | | | {middle - 100 / 7:+.1f} ± {apart:.1f} |' in text
+    row, = [line for line in text.splitlines() if line.startswith('| *moments over nothing*')]
+    assert row.startswith(f'| *moments over nothing* | | | {middle - 100 / 7:+.1f} ± {apart:.1f} |')
+    ours, theirs = ([cell['corrupted, mean'] for cell in rows[name]['cells']] for name in ('moments', 'nothing'))
+    assert f'(p {paired_t_p(theirs, ours):.4f}) |' in row and row.count('(p ') == 1
     assert '| nothing at all | 231 |' in text and '2 seed(s)' in text and '### local, signed' in text
 
 
