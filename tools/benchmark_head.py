@@ -186,6 +186,7 @@ READERS: Dict[str, Callable[[], Reader]] = {
     # The two as large as the largest of ours.
     'convolution': lambda: Reader(TemporalConvolution(16), moments, 3 * CHANNELS),
     'convolution+excursions': lambda: Reader(TemporalConvolution(12), excursions_about_the_mean, 6 * CHANNELS),
+    'convolution+all': lambda: with_head(TemporalConvolution(8), read=READINGS),
     'head': lambda: with_head(nn.Identity()),
     'neck+head': lambda: with_head(neck()),
     'neck+all': lambda: with_head(neck(), read=READINGS),
@@ -195,6 +196,7 @@ BY_DEFAULT = ('mean', 'moments', 'convolution', 'convolution+excursions', 'head'
 MEANING = {'nothing': 'nothing at all', 'mean': 'mean', 'moments': 'mean, maximum, deviation',
            'convolution': 'temporal convolution + mean, maximum, deviation',
            'convolution+excursions': 'temporal convolution + excursions about the mean',
+           'convolution+all': 'temporal convolution + all readings of LSEFHead\'s pooling',
            'head': 'the pooling of LSEFHead', 'neck+head': 'LSEF + the pooling of LSEFHead',
            'neck+all': 'LSEF + all readings of that pooling',
            'limited+head': 'LSEF (limit_spikes) + the pooling of LSEFHead'}
