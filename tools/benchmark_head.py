@@ -190,15 +190,20 @@ READERS: Dict[str, Callable[[], Reader]] = {
     'head': lambda: with_head(nn.Identity()),
     'neck+head': lambda: with_head(neck()),
     'neck+all': lambda: with_head(neck(), read=READINGS),
+    'restored+head': lambda: with_head(neck(bands_of='restored')),
+    'restored+all': lambda: with_head(neck(bands_of='restored'), read=READINGS),
     'limited+head': lambda: with_head(neck(limit_spikes=True)),
 }
-BY_DEFAULT = ('mean', 'moments', 'convolution', 'convolution+excursions', 'head', 'neck+head', 'neck+all')
+BY_DEFAULT = ('mean', 'moments', 'convolution', 'convolution+excursions', 'head', 'neck+head', 'neck+all',
+              'restored+all')
 MEANING = {'nothing': 'nothing at all', 'mean': 'mean', 'moments': 'mean, maximum, deviation',
            'convolution': 'temporal convolution + mean, maximum, deviation',
            'convolution+excursions': 'temporal convolution + excursions about the mean',
            'convolution+all': 'temporal convolution + all readings of LSEFHead\'s pooling',
            'head': 'the pooling of LSEFHead', 'neck+head': 'LSEF + the pooling of LSEFHead',
            'neck+all': 'LSEF + all readings of that pooling',
+           'restored+head': 'LSEF (bands of the restored) + the pooling of LSEFHead',
+           'restored+all': 'LSEF (bands of the restored) + all readings of that pooling',
            'limited+head': 'LSEF (limit_spikes) + the pooling of LSEFHead'}
 
 

@@ -11,6 +11,8 @@ from ..functional.temporal import base_bands, check_windows
 from .dynamics import TransientPart
 from .pointwise import PointwiseConv3d
 
+BANDS_OF = ('stable', 'restored')
+
 
 def default_hidden_channels(channels: int) -> int:
     """An eighth of the channels, between 8 and 32: about 1 % of the parameters of an R50-class recognizer."""
@@ -26,16 +28,24 @@ class ConsistencyIntegrationModule(nn.Module):
 
     with the base bands :math:`B_j` (they sum to the identity), the transient :math:`S_w` at the scale of each
     window, gains :math:`\alpha, \beta, \gamma` per hidden channel, and :math:`W_o = 0` at initialisation.
-    :math:`|S_w|` is there because an event whose sign varies is invisible to a linear map.
+    :math:`|S_w|` is there because an event whose sign varies is invisible to a linear map. With
+    ``bands_of='restored'`` the bands are those of
+
+    .. math::
+        \tilde x = \ell + \operatorname{clip}_{4\hat\sigma}\bigl((1 - g)\,(x - \ell)\bigr)
+
+    in the place of :math:`\ell`: the features without their bad frames and without what no noise explains.
 
     Args:
         channels: number of feature channels.
         windows: odd numbers of frames, ascending from 1.
         hidden_channels: width of the merge; by default :func:`default_hidden_channels`.
-        influence_clip: what one element of the transient may say at most, in standard deviations; None: no limit.
+        influence_clip: what one element of the transient, or of a deviation from the stable part, may say at most,
+            in standard deviations; None: no limit.
         limit_spikes: limit each value of the residual by its neighbours in time before the transient is pooled. It
             keeps isolated spikes out, and with them events that last one frame of the map.
         stable, transient: which parts are merged (ablation).
+        bands_of: ``stable``, or ``restored`` (above), which needs DDM's part as well.
 
     Shape:
         - ``x``: ``(b, c, t, h, w)``; ``stable``: ``(b, c, t, n)``; ``parts``: DDM's :class:`TransientPart`
@@ -47,15 +57,20 @@ class ConsistencyIntegrationModule(nn.Module):
 
     def __init__(self, channels: int, windows: Sequence[int] = (1, 3, 5), hidden_channels: Optional[int] = None,
                  influence_clip: Optional[float] = 4.0, limit_spikes: bool = False, stable: bool = True,
-                 transient: bool = True) -> None:
+                 transient: bool = True, bands_of: str = 'stable') -> None:
         super().__init__()
         check_windows(windows)
         if not (stable or transient):
             raise ValueError('CIM has nothing to merge: switch on the stable part, the transient part or both.')
+        if bands_of not in BANDS_OF:
+            raise ValueError(f'bands_of {bands_of!r} is unknown; choose one of {", ".join(BANDS_OF)}.')
+        if bands_of == 'restored' and not stable:
+            raise ValueError("bands_of='restored' restores the stable part, which is not merged here: merge it, or "
+                             'leave bands_of out.')
         if influence_clip is not None and not influence_clip > 0:
             raise ValueError(f'influence_clip is in standard deviations and positive, or None, got {influence_clip}.')
         self.windows = tuple(int(w) for w in windows)
-        self.influence_clip, self.limit_spikes = influence_clip, limit_spikes
+        self.influence_clip, self.limit_spikes, self.bands_of = influence_clip, limit_spikes, bands_of
         hidden = default_hidden_channels(channels) if hidden_channels is None else hidden_channels
         if hidden < 1:
             raise ValueError(f'hidden_channels is the width of the merge and at least 1, got {hidden}.')
@@ -73,7 +88,7 @@ class ConsistencyIntegrationModule(nn.Module):
 
     def forward(self, x: Tensor, stable: Optional[Tensor], parts: Optional[TransientPart],
                 exponent: float = 2.0) -> Tensor:
-        if (self.from_stable is None) != (stable is None) or (self.from_transient is None) != (parts is None):
+        if (self.from_stable is None) != (stable is None) or self.needs_transient == (parts is None):
             raise ValueError('CIM must be given just the parts it was built to merge (stable, transient); got '
                              f'stable={stable is not None}, transient={parts is not None}.')
         height, width = x.shape[-2:]
@@ -83,7 +98,7 @@ class ConsistencyIntegrationModule(nn.Module):
 
         hidden: List[Tensor] = []
         if self.from_stable is not None and stable is not None:
-            base = self.from_stable(volume(stable))
+            base = self.from_stable(volume(self._restored(stable, parts)))
             bands = base_bands(x.shape[2], self.windows, base.dtype, base.device)
             # (s, t, t) over (b, m, t, n) -> s maps (b, m, t, h, w)
             flat = base.flatten(3)
@@ -102,5 +117,20 @@ class ConsistencyIntegrationModule(nn.Module):
         merged = self.gains(rearrange(hidden, 's b m t h w -> b (m s) t h w'))
         return x + self.out(F.gelu(merged)).to(x.dtype)
 
+    @property
+    def needs_transient(self) -> bool:
+        """Whether :meth:`forward` takes DDM's part."""
+        return self.from_transient is not None or self.bands_of == 'restored'
+
+    def _restored(self, stable: Tensor, parts: Optional[TransientPart]) -> Tensor:
+        if self.bands_of != 'restored' or parts is None:
+            return stable
+        left = parts.residual
+        if self.influence_clip is not None:
+            limit = self.influence_clip * parts.scale
+            left = torch.maximum(torch.minimum(left, limit), -limit)
+        return stable + left
+
     def extra_repr(self) -> str:
-        return f'windows={self.windows}, influence_clip={self.influence_clip}, limit_spikes={self.limit_spikes}'
+        return (f'windows={self.windows}, influence_clip={self.influence_clip}, limit_spikes={self.limit_spikes}, '
+                f'bands_of={self.bands_of}')

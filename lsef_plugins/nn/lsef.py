@@ -105,6 +105,9 @@ class LSEF(nn.Module):
         if not (stable or transient):
             raise ValueError(f'merge={tuple(merge)} names only parts that are switched off.')
         options = dict(windows=(1, )) if cim is False else arguments_of('cim', cim, ConsistencyIntegrationModule)
+        if options.get('bands_of') == 'restored' and (self.sem is None or self.ddm is None):
+            raise ValueError("cim=dict(bands_of='restored') puts together what SEM and DDM have separated, and one of "
+                             'them is switched off. Switch it on, or leave bands_of out.')
         return ConsistencyIntegrationModule(self.channels, stable=stable, transient=transient, **options)
 
     def reset_identity(self) -> None:
@@ -128,7 +131,7 @@ class LSEF(nn.Module):
     def _merged(self, cim: ConsistencyIntegrationModule, x: Tensor, stable: Optional[StablePart],
                 parts: Optional[TransientPart]) -> Tensor:
         return cim(x, None if stable is None or cim.from_stable is None else stable.stable,
-                   None if cim.from_transient is None else parts, 2.0 if self.ddm is None else self.ddm.exponent)
+                   parts if cim.needs_transient else None, 2.0 if self.ddm is None else self.ddm.exponent)
 
     def decompose(self, x: Tensor) -> Decomposition:
         """Stable, transient and residual part of ``x`` without the merge."""

@@ -31,7 +31,7 @@ def randomised(module):
 
 def given(cim, x, stable, parts, *rest):
     """The arguments of forward: of the two parts those that the module merges."""
-    return (x, None if cim.from_stable is None else stable, None if cim.from_transient is None else parts, *rest)
+    return (x, None if cim.from_stable is None else stable, parts if cim.needs_transient else None, *rest)
 
 
 def naive(cim, x, stable, parts, exponent):
@@ -39,6 +39,9 @@ def naive(cim, x, stable, parts, exponent):
     hidden = cim.gains.out_channels
     terms = []
     if cim.from_stable is not None:
+        if cim.bands_of == 'restored':
+            limit = math.inf if cim.influence_clip is None else cim.influence_clip
+            stable = stable + parts.residual.sign() * torch.minimum(parts.residual.abs(), limit * parts.scale)
         mapped = torch.einsum('mc,bctn->bmtn', cim.from_stable.weight.flatten(1), stable)
         mapped = mapped + cim.from_stable.bias[:, None, None]
         terms += [torch.einsum('ts,bmsn->bmtn', band, mapped) for band in base_bands(T, cim.windows)]
@@ -55,7 +58,9 @@ def naive(cim, x, stable, parts, exponent):
 
 
 ARGUMENTS = [dict(), dict(windows=(1,)), dict(windows=(1, 5)), dict(hidden_channels=3), dict(influence_clip=None),
-             dict(influence_clip=0.5), dict(stable=False), dict(transient=False)]
+             dict(influence_clip=0.5), dict(stable=False), dict(transient=False), dict(bands_of='restored'),
+             dict(bands_of='restored', influence_clip=0.5),
+             dict(bands_of='restored', influence_clip=None, transient=False)]
 
 
 @pytest.mark.parametrize('exponent', [1.0, 2.0, math.inf])

@@ -45,6 +45,7 @@ OPTIONS = {
     'soft, hard': dict(sem=dict(mode='soft', start='geometric_median'), ddm=dict(exponent=math.inf)),
     'no clip': dict(cim=dict(influence_clip=None), rank=3), 'frames': dict(ddm=dict(group='frame'), iterations=2),
     'no sem': dict(sem=False), 'no ddm': dict(ddm=False), 'no cim': dict(cim=False),
+    'restored': dict(cim=dict(bands_of='restored')),
     'cim alone': dict(sem=False, ddm=False), 'transient alone': dict(cim=False, merge=('transient', )),
 }
 
@@ -168,6 +169,31 @@ def test_a_part_that_is_not_merged_is_still_taken_from_the_features(merge, absen
     lsef(x)
     assert (seen[0][1] is None) == ('stable' not in merge) and (seen[0][2] is None) == ('transient' not in merge)
     assert (y - x).abs().max() > 0.01
+
+
+def test_restored_features_without_a_limit_are_the_features_where_no_frame_is_bad():
+    """Then the bands are those of the features themselves, which is CIM alone."""
+    x = clip()
+    restored = randomised(LSEF(C, cim=dict(bands_of='restored', influence_clip=None), merge=('stable', )))
+    alone = LSEF(C, sem=False, ddm=False)
+    alone.cim.load_state_dict(restored.cim.state_dict())
+    y, parts = restored.run(x)
+    assert parts.frame_gate.max() == 0 and (y - x).abs().max() > 0.1
+    torch.testing.assert_close(y, alone(x), rtol=0, atol=1e-5)
+
+
+def test_bad_frames_and_spikes_move_what_the_neck_adds_by_little_once_they_are_restored():
+    """A bad frame by what the gate leaves of it within the limit, a spike by the limit; without, by all they are."""
+    clean, torn = clip(t=12), clip(t=12)
+    torn[:, :, 4] += 30 * torch.randn(torn[:, :, 4].shape, generator=torch.Generator().manual_seed(3))
+    torn[0, 1, 8, 1, 1] += 100
+    moved = {}
+    for name, options in dict(ours=dict(cim=dict(bands_of='restored'), merge=('stable', )),
+                              plain=dict(sem=False, ddm=False)).items():
+        neck = randomised(LSEF(C, **options))
+        added = [neck(x) - x for x in (clean, torn)]
+        moved[name] = ((added[1] - added[0]).abs().amax() / added[0].abs().amax()).item()
+    assert moved['ours'] < 0.5 and moved['plain'] > 5
 
 
 def test_with_nothing_merged_the_parts_come_out_and_the_features_pass():
@@ -540,7 +566,12 @@ def test_the_rank_of_sem_wins_over_the_rank_of_the_whole():
     (dict(sem=dict(ranks=3)), "sem does not know 'ranks'; StabilityEncodingModule takes rank, mode"),
     (dict(ddm=dict(kapa=3, p=1)), "ddm does not know 'kapa', 'p'; DynamicDecouplingModule takes kappa, exponent"),
     (dict(cim=dict(stable=True)), "cim does not know 'stable'; ConsistencyIntegrationModule takes windows"),
-    (dict(cim=dict(windows=(2, 4))), 'windows are odd')], ids=str)
+    (dict(cim=dict(windows=(2, 4))), 'windows are odd'),
+    (dict(cim=dict(bands_of='whole')), "bands_of 'whole' is unknown; choose one of stable, restored"),
+    (dict(cim=dict(bands_of='restored'), ddm=False), 'one of them is switched off. Switch it on, or leave bands_of'),
+    (dict(cim=dict(bands_of='restored'), sem=False), 'and one of them is switched off'),
+    (dict(cim=dict(bands_of='restored'), merge=('transient', )), 'restores the stable part, which is not merged here')],
+    ids=str)
 def test_an_argument_out_of_its_range_is_refused_at_construction(options, message):
     with pytest.raises(ValueError, match=message):
         LSEF(**{'channels': C, **options})

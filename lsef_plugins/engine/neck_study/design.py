@@ -60,6 +60,7 @@ ABLATIONS: dict[str, dict] = {
     'nogate': dict(LSEF, sem=dict(robust_iters=0), ddm=dict(gate_frames=False)),
     'soft': dict(LSEF, sem=dict(mode='soft'), ddm=dict(exponent=1.0)), 'rank1': dict(LSEF, rank=1),
     'k2': dict(LSEF, iterations=2)}
+RESTORED: dict[str, Any] = dict(LSEF, cim=dict(bands_of='restored'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,6 +180,8 @@ def _arms() -> Iterable[Arm]:
             yield Arm(f'{neck}/{each}', RIVALS[neck], each)
     for name, cfg in ABLATIONS.items():
         yield Arm(f'lsef-{name}/avg', cfg, 'avg')
+    for each in HEADS:
+        yield Arm(f'lsef-restored/{each}', RESTORED, each)
     for recipe in ('sgd', 'rao'):
         yield Arm(f'lsef/lsef+{recipe}', LSEF, 'lsef', recipe)
 
