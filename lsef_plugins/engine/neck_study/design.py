@@ -45,7 +45,7 @@ RAO: dict[str, Any] = dict(SGD, constructor='RAO')
 RECIPES: dict[str, tuple[dict, tuple[float, ...]]] = {
     'muon': (MUON, (0.003, 0.01, 0.03)), 'sgd': (SGD, (0.02, 0.06, 0.2)), 'rao': (RAO, (0.02, 0.06, 0.2))}
 #: Untuned: by head, and of SGD.
-GUESSES = {'avg': 0.03, 'mmd': 0.01, 'mmds': 0.01, 'exc': 0.01, 'lsef': 0.01, 'sgd': 0.06}
+GUESSES = {'avg': 0.03, 'mmd': 0.01, 'mmds': 0.01, 'exc': 0.01, 'lsef': 0.01, 'all': 0.01, 'sgd': 0.06}
 
 LSEF: dict[str, Any] = dict(type='LSEFNeck')
 RIVALS: dict[str, Optional[dict]] = {
@@ -54,7 +54,9 @@ RIVALS: dict[str, Optional[dict]] = {
 HEADS: dict[str, dict] = {
     'avg': dict(type='I3DHead', spatial_type='avg'), 'mmd': dict(type='MeanMaxDeviationHead'),
     'mmds': dict(type='MeanMaxDeviationHead', over_size=True), 'exc': dict(type='MeanExcursionHead'),
-    'lsef': dict(type='LSEFHead')}
+    'lsef': dict(type='LSEFHead'),
+    'all': dict(type='LSEFHead', read=('pool', 'stable', 'excursion', 'transient'))}
+OURS = ('lsef', 'all')
 ABLATIONS: dict[str, dict] = {
     'nosem': dict(LSEF, sem=False), 'noddm': dict(LSEF, ddm=False), 'nocim': dict(LSEF, cim=False),
     'nogate': dict(LSEF, sem=dict(robust_iters=0), ddm=dict(gate_frames=False)),
@@ -75,6 +77,7 @@ class Size:
     batch: int = 16
     start_rate: float = 0.006
     seconds: Optional[tuple[float, float]] = (27.0, 0.5)
+    frozen: bool = False
 
     @functools.cached_property
     def budget(self) -> int:
@@ -91,6 +94,7 @@ def _backbone(**changes: Any) -> dict[str, Any]:
 SIZES = {size.name: size for size in (
     Size('small', _backbone(), 64, View()),
     Size('framewise', _backbone(inflate=(0, 0, 0, 0)), 64, View()),
+    Size('frozen', _backbone(inflate=(0, 0, 0, 0)), 64, View(), seconds=(10.0, 0.5), frozen=True),
     Size('dense', _backbone(), 64, View(16), seconds=(48.0, 0.8)),
     Size('full', _backbone(depth=50, base_channels=64, conv1_kernel=(1, 7, 7)), 2048, View(16, 64), steps=2000,
          start_rate=0.001, seconds=None))}
@@ -143,6 +147,8 @@ class Arm:
     def model(self, size: Size) -> dict[str, Any]:
         """The recognizer."""
         backbone, neck = copy.deepcopy(size.backbone), self.fitted_neck(size)
+        if size.frozen:
+            backbone.update(frozen_stages=4, norm_eval=True)
         if self.fixed:
             backbone['out_indices'] = (2, 3)
         model = dict(type='Recognizer3D', backbone=backbone,
@@ -176,7 +182,7 @@ def _arms() -> Iterable[Arm]:
     for each in ('avg', 'mmd'):
         yield Arm(f'tpn/{each}', dict(type='TPN'), each, fixed=True)
     for neck in ('none', 'tconv', 'lsef'):
-        for each in ('lsef', 'mmds', 'exc'):
+        for each in ('lsef', 'all', 'mmds', 'exc'):
             yield Arm(f'{neck}/{each}', RIVALS[neck], each)
     for name, cfg in ABLATIONS.items():
         yield Arm(f'lsef-{name}/avg', cfg, 'avg')

@@ -11,7 +11,7 @@ from typing import Any, Sequence
 from lsef_plugins.evaluation.functional.pairs import holm, paired_difference, paired_t_p, sign_flip_p
 
 from .conditions import CLEAN
-from .design import DECLARED, Arm
+from .design import DECLARED, OURS, Arm
 
 EXPLAINED = (
     'UAR in per cent, mean and standard deviation over seeds; *corrupted* is the mean over kinds and severities. '
@@ -104,7 +104,7 @@ def difference_table(cell: str, arms: Sequence[Arm], against: dict[tuple[str, st
 
 def is_rival(arm: Arm) -> bool:
     """Nothing of LSEF in it."""
-    return arm.head != 'lsef' and (arm.neck is None or arm.neck['type'] != 'LSEFNeck')
+    return arm.head not in OURS and (arm.neck is None or arm.neck['type'] != 'LSEFNeck')
 
 
 def verdict(cells: Sequence[str], arms: Sequence[Arm], results: Results,

@@ -46,12 +46,25 @@ def test_at_full_size_too():
         assert abs(design.ARMS[name].parameters(full) / full.budget - 1) < 0.01, name
 
 
+def test_a_frozen_backbone_neither_learns_nor_counts():
+    frozen = design.SIZES['frozen']
+    model = built(design.ARMS['lsef/lsef'], frozen).train()
+    assert not any(p.requires_grad for p in model.backbone.parameters()) and 'frozen_stages' not in frozen.backbone
+    norms = [module for module in model.backbone.modules() if isinstance(module, torch.nn.BatchNorm3d)]
+    before = [norm.running_mean.clone() for norm in norms]
+    x = torch.randn(2, 3, 8, 32, 32, generator=torch.Generator().manual_seed(0))
+    scores(model, x).square().sum().backward()
+    assert norms and all(torch.equal(norm.running_mean, each) for norm, each in zip(norms, before))
+    assert model.neck.streams[0].cim.out.weight.grad.abs().max() > 0
+    assert all(p.requires_grad for p in built(design.ARMS['lsef/lsef'], design.SIZES['framewise']).parameters())
+
+
 def test_a_head_that_uses_up_the_budget_is_told():
     with pytest.raises(ValueError, match='PointwiseNeck has no width with which it and LSEFHead fit into 900'):
         budget.fitted(dict(type='PointwiseNeck'), design.head('lsef'), 64, 900)
 
 
-@pytest.mark.parametrize('name', ['avg', 'mmd', 'mmds', 'exc', 'lsef'])
+@pytest.mark.parametrize('name', ['avg', 'mmd', 'mmds', 'exc', 'lsef', 'all'])
 def test_all_necks_start_from_the_function_without_a_neck(name):
     """The same backbone and head, bit for bit the same scores; TPN alone replaces the features."""
     x = torch.randn(2, 3, 8, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -87,6 +100,13 @@ def test_ablations_are_what_they_say():
     assert parts['nogate'].sem.robust_iters == 0 and not parts['nogate'].ddm.gate_frames
     assert parts['soft'].sem.mode == 'soft' and parts['soft'].ddm.exponent == 1 and whole.ddm.exponent == 2
     assert parts['rank1'].sem.rank == 1 and parts['k2'].iterations == 2 and (whole.sem.rank, whole.iterations) == (2, 1)
+
+
+def test_the_arms_of_the_restored_are_the_neck_with_its_bands_of_them_and_another_head():
+    model = built(design.ARMS['lsef-restored/all'])
+    assert model.neck.streams[0].cim.bands_of == 'restored' and tuple(model.cls_head.options['read']) == (
+        'pool', 'stable', 'excursion', 'transient')
+    assert built(design.ARMS['lsef/all']).neck.streams[0].cim.bands_of == 'stable'
 
 
 def test_every_arm_has_the_same_tuning_and_its_own_seeds():

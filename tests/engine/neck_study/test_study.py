@@ -213,7 +213,7 @@ def test_a_kind_is_the_mean_of_its_severities():
 def test_what_is_ours_is_no_rival():
     rivals = {name for name, arm in design.ARMS.items() if report.is_rival(arm)}
     assert {'none/avg', 'none/mmd', 'tconv/mmd', 'tpn/avg'} <= rivals
-    assert not {'none/lsef', 'tconv/lsef', 'lsef/mmd', 'lsef-nosem/avg'} & rivals
+    assert not {'none/lsef', 'tconv/lsef', 'tconv/all', 'lsef/mmd', 'lsef-nosem/avg', 'lsef-restored/exc'} & rivals
 
 
 def test_a_block_over_the_budget_decides_nothing_but_is_told():
