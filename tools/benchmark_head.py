@@ -373,7 +373,8 @@ def markdown(report: Dict[str, Any]) -> str:
                      for name in shown]
             if len(row['cells']) > 1:
                 theirs, ours = ([cell[shown[1]] for cell in each['cells']] for each in (row, here[-1]))
-                texts[1] += f' (p {paired_t_p(theirs, ours):.4f})'
+                p = paired_t_p(theirs, ours)
+                texts[1] += f' (p {p:.4f})' if p >= 1e-4 else ' (p < 0.0001)'
             lines.append(f'| *{here[-1]["reader"]} over {row["reader"]}* | | | ' + ' | '.join(texts) + ' |')
         lines.append('')
     return '\n'.join(lines)
