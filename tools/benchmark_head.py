@@ -176,7 +176,7 @@ def with_head(neck: nn.Module, **options: Any) -> Reader:
 
 
 def neck(**cim: Any) -> LSEF:
-    return LSEF(CHANNELS, cim=dict(hidden_channels=12, **cim))
+    return LSEF(CHANNELS, cim={'hidden_channels': 12, **cim})
 
 
 READERS: Dict[str, Callable[[], Reader]] = {
@@ -192,6 +192,7 @@ READERS: Dict[str, Callable[[], Reader]] = {
     'neck+all': lambda: with_head(neck(), read=READINGS),
     'restored+head': lambda: with_head(neck(bands_of='restored')),
     'restored+all': lambda: with_head(neck(bands_of='restored'), read=READINGS),
+    'kernel+all': lambda: with_head(neck(bands_of='restored', kernel=3, hidden_channels=8), read=READINGS),
     'limited+head': lambda: with_head(neck(limit_spikes=True)),
 }
 BY_DEFAULT = ('mean', 'moments', 'convolution', 'convolution+excursions', 'head', 'neck+head', 'neck+all',
@@ -204,6 +205,7 @@ MEANING = {'nothing': 'nothing at all', 'mean': 'mean', 'moments': 'mean, maximu
            'neck+all': 'LSEF + all readings of that pooling',
            'restored+head': 'LSEF (bands of the restored) + the pooling of LSEFHead',
            'restored+all': 'LSEF (bands of the restored) + all readings of that pooling',
+           'kernel+all': 'LSEF (bands of the restored, kernel 3) + all readings of that pooling',
            'limited+head': 'LSEF (limit_spikes) + the pooling of LSEFHead'}
 
 

@@ -46,6 +46,8 @@ class ConsistencyIntegrationModule(nn.Module):
             keeps isolated spikes out, and with them events that last one frame of the map.
         stable, transient: which parts are merged (ablation).
         bands_of: ``stable``, or ``restored`` (above), which needs DDM's part as well.
+        kernel: frames that :math:`W_\ell` reads, an odd number: 1, each frame by itself; more, a convolution over time
+            (zeros beyond the ends of the clip), which knows before from after. It holds ``kernel`` times the weights.
 
     Shape:
         - ``x``: ``(b, c, t, h, w)``; ``stable``: ``(b, c, t, n)``; ``parts``: DDM's :class:`TransientPart`
@@ -57,7 +59,7 @@ class ConsistencyIntegrationModule(nn.Module):
 
     def __init__(self, channels: int, windows: Sequence[int] = (1, 3, 5), hidden_channels: Optional[int] = None,
                  influence_clip: Optional[float] = 4.0, limit_spikes: bool = False, stable: bool = True,
-                 transient: bool = True, bands_of: str = 'stable') -> None:
+                 transient: bool = True, bands_of: str = 'stable', kernel: int = 1) -> None:
         super().__init__()
         check_windows(windows)
         if not (stable or transient):
@@ -67,15 +69,25 @@ class ConsistencyIntegrationModule(nn.Module):
         if bands_of == 'restored' and not stable:
             raise ValueError("bands_of='restored' restores the stable part, which is not merged here: merge it, or "
                              'leave bands_of out.')
+        if isinstance(kernel, bool) or not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0:
+            raise ValueError('kernel counts the frames that the map of the bands reads, an odd number, got '
+                             f'{kernel!r}.')
+        if kernel > 1 and not stable:
+            raise ValueError(f'kernel={kernel} is of the bands of the stable part, which is not merged here: merge it, '
+                             'or leave kernel out.')
         if influence_clip is not None and not influence_clip > 0:
             raise ValueError(f'influence_clip is in standard deviations and positive, or None, got {influence_clip}.')
         self.windows = tuple(int(w) for w in windows)
-        self.influence_clip, self.limit_spikes, self.bands_of = influence_clip, limit_spikes, bands_of
+        self.influence_clip, self.limit_spikes = influence_clip, limit_spikes
+        self.bands_of, self.kernel = bands_of, kernel
         hidden = default_hidden_channels(channels) if hidden_channels is None else hidden_channels
         if hidden < 1:
             raise ValueError(f'hidden_channels is the width of the merge and at least 1, got {hidden}.')
         scales = len(self.windows)
-        self.from_stable = PointwiseConv3d(channels, hidden) if stable else None
+        self.from_stable: Optional[nn.Conv3d] = None
+        if stable:
+            self.from_stable = PointwiseConv3d(channels, hidden) if kernel == 1 else nn.Conv3d(
+                channels, hidden, (kernel, 1, 1), padding=(kernel // 2, 0, 0))
         self.from_transient = PointwiseConv3d(channels, hidden, bias=not stable) if transient else None
         self.from_magnitude = PointwiseConv3d(channels, hidden, bias=False) if transient else None
         inputs = scales * (int(stable) + 2 * int(transient))
@@ -133,4 +145,4 @@ class ConsistencyIntegrationModule(nn.Module):
 
     def extra_repr(self) -> str:
         return (f'windows={self.windows}, influence_clip={self.influence_clip}, limit_spikes={self.limit_spikes}, '
-                f'bands_of={self.bands_of}')
+                f'bands_of={self.bands_of}, kernel={self.kernel}')

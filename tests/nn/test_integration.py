@@ -42,7 +42,11 @@ def naive(cim, x, stable, parts, exponent):
         if cim.bands_of == 'restored':
             limit = math.inf if cim.influence_clip is None else cim.influence_clip
             stable = stable + parts.residual.sign() * torch.minimum(parts.residual.abs(), limit * parts.scale)
-        mapped = torch.einsum('mc,bctn->bmtn', cim.from_stable.weight.flatten(1), stable)
+        half, mapped = cim.kernel // 2, torch.zeros(B, hidden, T, H * W)
+        for k in range(cim.kernel):             # the frame k - half away, nothing beyond the ends
+            for t in range(max(0, half - k), min(T, T + half - k)):
+                mapped[:, :, t] += torch.einsum('mc,bcn->bmn', cim.from_stable.weight[:, :, k, 0, 0],
+                                                stable[:, :, t + k - half])
         mapped = mapped + cim.from_stable.bias[:, None, None]
         terms += [torch.einsum('ts,bmsn->bmtn', band, mapped) for band in base_bands(T, cim.windows)]
     if cim.from_transient is not None:
@@ -60,7 +64,8 @@ def naive(cim, x, stable, parts, exponent):
 ARGUMENTS = [dict(), dict(windows=(1,)), dict(windows=(1, 5)), dict(hidden_channels=3), dict(influence_clip=None),
              dict(influence_clip=0.5), dict(stable=False), dict(transient=False), dict(bands_of='restored'),
              dict(bands_of='restored', influence_clip=0.5),
-             dict(bands_of='restored', influence_clip=None, transient=False)]
+             dict(bands_of='restored', influence_clip=None, transient=False), dict(kernel=3),
+             dict(bands_of='restored', kernel=5, transient=False)]
 
 
 @pytest.mark.parametrize('exponent', [1.0, 2.0, math.inf])

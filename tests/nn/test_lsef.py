@@ -45,7 +45,7 @@ OPTIONS = {
     'soft, hard': dict(sem=dict(mode='soft', start='geometric_median'), ddm=dict(exponent=math.inf)),
     'no clip': dict(cim=dict(influence_clip=None), rank=3), 'frames': dict(ddm=dict(group='frame'), iterations=2),
     'no sem': dict(sem=False), 'no ddm': dict(ddm=False), 'no cim': dict(cim=False),
-    'restored': dict(cim=dict(bands_of='restored')),
+    'restored': dict(cim=dict(bands_of='restored')), 'kernel': dict(cim=dict(bands_of='restored', kernel=3)),
     'cim alone': dict(sem=False, ddm=False), 'transient alone': dict(cim=False, merge=('transient', )),
 }
 
@@ -231,7 +231,12 @@ def test_reversing_time_reverses_everything(name):
     x = clip(bad=2)
     torch.manual_seed(0)    # some starts of 'transient alone' say less than 0.05
     lsef = randomised(LSEF(C, **OPTIONS[name]))
-    torch.testing.assert_close(lsef(x.flip(2)).flip(2), lsef(x), rtol=0, atol=1e-4)
+    reversed_ = copy.deepcopy(lsef)
+    if lsef.cim.from_stable is not None:        # a kernel over time knows before from after
+        reversed_.cim.from_stable.weight.data = lsef.cim.from_stable.weight.flip(2)
+    torch.testing.assert_close(reversed_(x.flip(2)).flip(2), lsef(x), rtol=0, atol=1e-4)
+    if name == 'kernel':
+        assert (lsef(x.flip(2)).flip(2) - lsef(x)).abs().max() > 0.05
     assert (lsef(x) - x).abs().max() > 0.05
 
 
@@ -567,6 +572,8 @@ def test_the_rank_of_sem_wins_over_the_rank_of_the_whole():
     (dict(ddm=dict(kapa=3, p=1)), "ddm does not know 'kapa', 'p'; DynamicDecouplingModule takes kappa, exponent"),
     (dict(cim=dict(stable=True)), "cim does not know 'stable'; ConsistencyIntegrationModule takes windows"),
     (dict(cim=dict(windows=(2, 4))), 'windows are odd'),
+    (dict(cim=dict(kernel=2)), 'kernel counts the frames that the map of the bands reads, an odd number, got 2'),
+    (dict(cim=dict(kernel=3), merge=('transient', )), 'kernel=3 is of the bands of the stable part, which is not'),
     (dict(cim=dict(bands_of='whole')), "bands_of 'whole' is unknown; choose one of stable, restored"),
     (dict(cim=dict(bands_of='restored'), ddm=False), 'one of them is switched off. Switch it on, or leave bands_of'),
     (dict(cim=dict(bands_of='restored'), sem=False), 'and one of them is switched off'),

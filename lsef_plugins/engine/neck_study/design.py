@@ -62,7 +62,9 @@ ABLATIONS: dict[str, dict] = {
     'nogate': dict(LSEF, sem=dict(robust_iters=0), ddm=dict(gate_frames=False)),
     'soft': dict(LSEF, sem=dict(mode='soft'), ddm=dict(exponent=1.0)), 'rank1': dict(LSEF, rank=1),
     'k2': dict(LSEF, iterations=2)}
-RESTORED: dict[str, Any] = dict(LSEF, cim=dict(bands_of='restored'))
+#: Not as it comes: what CIM's bands are taken of, and how many frames their map reads.
+VARIANTS: dict[str, dict] = {'restored': dict(LSEF, cim=dict(bands_of='restored')),
+                             'kernel': dict(LSEF, cim=dict(bands_of='restored', kernel=3))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,8 +188,9 @@ def _arms() -> Iterable[Arm]:
             yield Arm(f'{neck}/{each}', RIVALS[neck], each)
     for name, cfg in ABLATIONS.items():
         yield Arm(f'lsef-{name}/avg', cfg, 'avg')
-    for each in HEADS:
-        yield Arm(f'lsef-restored/{each}', RESTORED, each)
+    for name, cfg in VARIANTS.items():
+        for each in HEADS:
+            yield Arm(f'lsef-{name}/{each}', cfg, each)
     for recipe in ('sgd', 'rao'):
         yield Arm(f'lsef/lsef+{recipe}', LSEF, 'lsef', recipe)
 

@@ -102,11 +102,12 @@ def test_ablations_are_what_they_say():
     assert parts['rank1'].sem.rank == 1 and parts['k2'].iterations == 2 and (whole.sem.rank, whole.iterations) == (2, 1)
 
 
-def test_the_arms_of_the_restored_are_the_neck_with_its_bands_of_them_and_another_head():
+def test_the_variants_are_the_neck_with_other_bands_and_another_head():
     model = built(design.ARMS['lsef-restored/all'])
     assert model.neck.streams[0].cim.bands_of == 'restored' and tuple(model.cls_head.options['read']) == (
         'pool', 'stable', 'excursion', 'transient')
-    assert built(design.ARMS['lsef/all']).neck.streams[0].cim.bands_of == 'stable'
+    stock, kernel = (built(design.ARMS[name]).neck.streams[0].cim for name in ('lsef/all', 'lsef-kernel/lsef'))
+    assert (stock.bands_of, stock.kernel, kernel.bands_of, kernel.kernel) == ('stable', 1, 'restored', 3)
 
 
 def test_every_arm_has_the_same_tuning_and_its_own_seeds():
