@@ -70,7 +70,7 @@ class ConsistencyIntegrationModule(nn.Module):
             raise ValueError("bands_of='restored' restores the stable part, which is not merged here: merge it, or "
                              'leave bands_of out.')
         if isinstance(kernel, bool) or not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0:
-            raise ValueError('kernel counts the frames that the map of the bands reads, an odd number, got '
+            raise ValueError('kernel counts the frames that the map of the bands reads, an odd number such as 3, got '
                              f'{kernel!r}.')
         if kernel > 1 and not stable:
             raise ValueError(f'kernel={kernel} is of the bands of the stable part, which is not merged here: merge it, '
@@ -101,8 +101,10 @@ class ConsistencyIntegrationModule(nn.Module):
     def forward(self, x: Tensor, stable: Optional[Tensor], parts: Optional[TransientPart],
                 exponent: float = 2.0) -> Tensor:
         if (self.from_stable is None) != (stable is None) or self.needs_transient == (parts is None):
-            raise ValueError('CIM must be given just the parts it was built to merge (stable, transient); got '
-                             f'stable={stable is not None}, transient={parts is not None}.')
+            raise ValueError('CIM must be given just the parts it was built to merge, '
+                             f'stable={self.from_stable is not None}, transient={self.needs_transient} '
+                             f'(bands_of={self.bands_of!r}); got stable={stable is not None}, '
+                             f'transient={parts is not None}.')
         height, width = x.shape[-2:]
 
         def volume(z: Tensor) -> Tensor:

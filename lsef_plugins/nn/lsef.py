@@ -105,9 +105,15 @@ class LSEF(nn.Module):
         if not (stable or transient):
             raise ValueError(f'merge={tuple(merge)} names only parts that are switched off.')
         options = dict(windows=(1, )) if cim is False else arguments_of('cim', cim, ConsistencyIntegrationModule)
-        if options.get('bands_of') == 'restored' and (self.sem is None or self.ddm is None):
-            raise ValueError("cim=dict(bands_of='restored') puts together what SEM and DDM have separated, and one of "
-                             'them is switched off. Switch it on, or leave bands_of out.')
+        if options.get('bands_of') == 'restored' and (self.sem is None or not isinstance(
+                self.ddm, DynamicDecouplingModule)):
+            came = f'sem={self.sem and type(self.sem).__name__}, ddm={self.ddm and type(self.ddm).__name__}'
+            raise ValueError("cim=dict(bands_of='restored') takes SEM's frame gate and what DDM has left of the "
+                             f'features, got {came}. Switch both on, DDM being our own or a child of it, or leave '
+                             'bands_of out.')
+        if options.get('kernel', 1) != 1 and not stable:
+            raise ValueError(f"cim=dict(kernel={options['kernel']!r}) reads the bands of the stable part, which is not "
+                             'merged here. Switch SEM on and merge it, or leave kernel out.')
         return ConsistencyIntegrationModule(self.channels, stable=stable, transient=transient, **options)
 
     def reset_identity(self) -> None:

@@ -182,18 +182,26 @@ def test_restored_features_without_a_limit_are_the_features_where_no_frame_is_ba
     torch.testing.assert_close(y, alone(x), rtol=0, atol=1e-5)
 
 
-def test_bad_frames_and_spikes_move_what_the_neck_adds_by_little_once_they_are_restored():
-    """A bad frame by what the gate leaves of it within the limit, a spike by the limit; without, by all they are."""
-    clean, torn = clip(t=12), clip(t=12)
-    torn[:, :, 4] += 30 * torch.randn(torn[:, :, 4].shape, generator=torch.Generator().manual_seed(3))
-    torn[0, 1, 8, 1, 1] += 100
-    moved = {}
-    for name, options in dict(ours=dict(cim=dict(bands_of='restored'), merge=('stable', )),
-                              plain=dict(sem=False, ddm=False)).items():
-        neck = randomised(LSEF(C, **options))
-        added = [neck(x) - x for x in (clean, torn)]
-        moved[name] = ((added[1] - added[0]).abs().amax() / added[0].abs().amax()).item()
-    assert moved['ours'] < 0.5 and moved['plain'] > 5
+@pytest.mark.parametrize('options', [
+    dict(), dict(iterations=2), dict(ddm=dict(gate_frames=False)), dict(ddm=dict(group='frame')),
+    dict(cim=dict(influence_clip=1.0)), dict(cim=dict(influence_clip=None))], ids=str)
+def test_the_restored_are_the_base_and_what_deviates_from_it_gated_and_within_the_limit(options):
+    x = clip(t=12, bad=4)
+    x[0, 1, 8, 1, 1] += 40
+    cim = {'bands_of': 'restored', **options.get('cim', {})}
+    lsef, read = LSEF(C, **{**options, 'cim': cim}), []
+    lsef.cim.from_stable.register_forward_pre_hook(lambda module, args: read.append(args[0]))
+    _, parts = lsef.run(x)
+    gate = parts.frame_gate.float()[:, None, :, None, None] * options.get('ddm', {}).get('gate_frames', True)
+    limit = cim.get('influence_clip', 4.0)
+    limit = math.inf if limit is None else limit * parts.scale[..., None, None, None]
+    deviation = (1 - gate) * (x - parts.stable)
+    expected = parts.stable + deviation.sign() * torch.minimum(deviation.abs(), torch.as_tensor(limit))
+    torch.testing.assert_close(read[0], expected, rtol=0, atol=1e-4)
+    # The bad frame is gated, the spike and nothing else of its frame is limited; an ordinary element is left alone.
+    far = (read[0] - x).abs()
+    assert parts.frame_gate[:, 4].min() > 0.9 and far[0, 1, 8, 1, 1] > 10 * (limit is not math.inf)
+    assert far[:, :, 9].max() < 1e-4 or cim.get('influence_clip') == 1.0
 
 
 def test_with_nothing_merged_the_parts_come_out_and_the_features_pass():
@@ -572,11 +580,13 @@ def test_the_rank_of_sem_wins_over_the_rank_of_the_whole():
     (dict(ddm=dict(kapa=3, p=1)), "ddm does not know 'kapa', 'p'; DynamicDecouplingModule takes kappa, exponent"),
     (dict(cim=dict(stable=True)), "cim does not know 'stable'; ConsistencyIntegrationModule takes windows"),
     (dict(cim=dict(windows=(2, 4))), 'windows are odd'),
-    (dict(cim=dict(kernel=2)), 'kernel counts the frames that the map of the bands reads, an odd number, got 2'),
-    (dict(cim=dict(kernel=3), merge=('transient', )), 'kernel=3 is of the bands of the stable part, which is not'),
+    (dict(cim=dict(kernel=2)), 'the frames that the map of the bands reads, an odd number such as 3, got 2'),
+    (dict(cim=dict(kernel=3), merge=('transient', )), 'kernel=3. reads the bands of the stable part, which is not'),
     (dict(cim=dict(bands_of='whole')), "bands_of 'whole' is unknown; choose one of stable, restored"),
-    (dict(cim=dict(bands_of='restored'), ddm=False), 'one of them is switched off. Switch it on, or leave bands_of'),
-    (dict(cim=dict(bands_of='restored'), sem=False), 'and one of them is switched off'),
+    (dict(cim=dict(bands_of='restored'), ddm=False), 'got sem=StabilityEncodingModule, ddm=None. Switch both on'),
+    (dict(cim=dict(bands_of='restored'), sem=False), 'got sem=None, ddm=DynamicDecouplingModule. Switch both on'),
+    (dict(cim=dict(bands_of='restored'), ddm=dict(type=nn.Identity)), 'ddm=OwnTransientPart. .* DDM being our own'),
+    (dict(cim=dict(kernel=3), sem=False), 'kernel=3. reads the bands of the stable part.*Switch SEM on and merge it'),
     (dict(cim=dict(bands_of='restored'), merge=('transient', )), 'restores the stable part, which is not merged here')],
     ids=str)
 def test_an_argument_out_of_its_range_is_refused_at_construction(options, message):
