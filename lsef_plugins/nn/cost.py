@@ -1,7 +1,7 @@
 r"""What :class:`LSEF` costs, from the sizes of its maps alone: parameters, memory, operations, and a model of its time.
 
-With N = b c t n elements of a map, m hidden channels, s windows, K iterations, compiled operators, and CIM's bands as they
-come (of the stable part, ``kernel`` 1):
+With N = b c t n elements of a map, m hidden channels, s windows, K iterations, compiled operators, and CIM's bands as
+they come (of the stable part, ``kernel`` 1):
 
 .. math::
     \text{parameters} &= 4 c m + c + m + 3 s m \\
