@@ -188,12 +188,16 @@ def computed_by(request):
         yield request.param
 
 
-@pytest.fixture
-def free_port():
+def a_free_port():
     import socket
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         return str(probe.getsockname()[1])
+
+
+@pytest.fixture
+def free_port():
+    return a_free_port()
 
 
 #: A process that ends inside its process group aborts in a thread of gloo, once in some hundred times.
@@ -205,7 +209,7 @@ if torch.distributed.is_initialized():
 
 
 @pytest.fixture
-def two_processes(tmp_path, free_port):
+def two_processes(tmp_path):
     """``run(worker, *arguments)``: the source of a script that joins a process group by its environment and prints
     ``RESULT`` and JSON. Returns what rank 0 and rank 1 printed."""
     import json
@@ -213,13 +217,13 @@ def two_processes(tmp_path, free_port):
     import sys
 
     def run(worker, *arguments):
-        script = tmp_path / 'worker.py'
+        script, port = tmp_path / 'worker.py', a_free_port()
         script.write_text(worker + LEAVE)
         jobs = [subprocess.Popen(
             [sys.executable, str(script), *map(str, arguments)], cwd=tmp_path, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True,
             env=dict(os.environ, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
-                     MASTER_PORT=free_port, OMP_NUM_THREADS='1')) for rank in range(2)]
+                     MASTER_PORT=port, OMP_NUM_THREADS='1')) for rank in range(2)]
         found = []
         for job in jobs:
             out, err = job.communicate(timeout=120)

@@ -34,10 +34,9 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from lsef_plugins.evaluation.functional.pairs import paired_t_p
-from lsef_plugins.functional.pooling import excursions
+from lsef_plugins.evaluation.functional.pairs import p_text, paired_t_p
 from lsef_plugins.nn import LSEF, DecompositionPooling
-from lsef_plugins.nn.pooling import READINGS, over_its_size
+from lsef_plugins.nn.pooling import READINGS, excursions_about_the_mean
 from lsef_plugins.visualization.writing import write_whole
 
 CHANNELS, FRAMES, SIDE, CLASSES, SIGMA = 32, 16, 2, 7, 0.5
@@ -158,16 +157,6 @@ def mean(x: Tensor) -> Tensor:
 
 def moments(x: Tensor) -> Tensor:
     return torch.cat([mean(x), x.amax((2, 3, 4)), x.flatten(2).std(2)], 1)
-
-
-def excursions_about_the_mean(x: Tensor) -> Tensor:
-    """What LSEFHead reads, about the plain mean: no decomposition, no gates, no limits (``exc`` of compare_necks)."""
-    base = x.mean(2)
-    unit = torch.linalg.vector_norm(base, dim=(1, 2, 3)) / base[0].numel() ** 0.5
-    unit = torch.where(unit > 0, unit, torch.ones_like(unit))[:, None]
-    z = x.mean((3, 4))
-    moved = excursions((z - z.mean(2, keepdim=True)) / unit[..., None]).flatten(1)
-    return torch.cat([z.mean(2) / unit, over_its_size(moved)], 1)
 
 
 def with_head(neck: nn.Module, **options: Any) -> Reader:
@@ -375,8 +364,7 @@ def markdown(report: Dict[str, Any]) -> str:
                      for name in shown]
             if len(row['cells']) > 1:
                 theirs, ours = ([cell[shown[1]] for cell in each['cells']] for each in (row, here[-1]))
-                p = paired_t_p(theirs, ours)
-                texts[1] += f' (p {p:.4f})' if p >= 1e-4 else ' (p < 0.0001)'
+                texts[1] += f' (p {p_text(paired_t_p(theirs, ours))})'
             lines.append(f'| *{here[-1]["reader"]} over {row["reader"]}* | | | ' + ' | '.join(texts) + ' |')
         lines.append('')
     return '\n'.join(lines)

@@ -82,7 +82,13 @@ def limited_mean(stable: Tensor, residual: Tensor, scale: Tensor, influence_clip
     The plain mean of ``stable + residual`` where no deviation exceeds ``influence_clip`` times ``scale``
     ``(b, c, 1, 1)``; never further than that from the mean of the base.
     """
+    return limited_features(stable, residual, scale, influence_clip).mean((2, 3))
+
+
+def limited_features(stable: Tensor, residual: Tensor, scale: Tensor, influence_clip: Optional[float] = 4.0) -> Tensor:
+    """``stable + residual`` ``(b, c, t, n)``, no element further from the base than ``influence_clip`` times ``scale``
+    ``(b, c, 1, 1)``; None: no limit."""
     if influence_clip is not None:
         limit = influence_clip * scale
         residual = torch.minimum(torch.maximum(residual, -limit), limit)
-    return (stable + residual).mean((2, 3))
+    return stable + residual

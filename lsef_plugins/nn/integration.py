@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..functional.multiscale import transient_maps
+from ..functional.pooling import limited_features
 from ..functional.temporal import base_bands, check_windows
 from .dynamics import TransientPart
 from .pointwise import PointwiseConv3d
@@ -73,8 +74,8 @@ class ConsistencyIntegrationModule(nn.Module):
             raise ValueError('kernel counts the frames that the map of the bands reads, an odd number such as 3, got '
                              f'{kernel!r}.')
         if kernel > 1 and not stable:
-            raise ValueError(f'kernel={kernel} is of the bands of the stable part, which is not merged here: merge it, '
-                             'or leave kernel out.')
+            raise ValueError(f'cim=dict(kernel={kernel}) reads the bands of the stable part, which is not merged here. '
+                             'Switch SEM on and merge it, or leave kernel out.')
         if influence_clip is not None and not influence_clip > 0:
             raise ValueError(f'influence_clip is in standard deviations and positive, or None, got {influence_clip}.')
         self.windows = tuple(int(w) for w in windows)
@@ -112,7 +113,9 @@ class ConsistencyIntegrationModule(nn.Module):
 
         hidden: List[Tensor] = []
         if self.from_stable is not None and stable is not None:
-            base = self.from_stable(volume(self._restored(stable, parts)))
+            if self.bands_of == 'restored' and parts is not None:
+                stable = limited_features(stable, parts.residual, parts.scale, self.influence_clip)
+            base = self.from_stable(volume(stable))
             bands = base_bands(x.shape[2], self.windows, base.dtype, base.device)
             # (s, t, t) over (b, m, t, n) -> s maps (b, m, t, h, w)
             flat = base.flatten(3)
@@ -135,15 +138,6 @@ class ConsistencyIntegrationModule(nn.Module):
     def needs_transient(self) -> bool:
         """Whether :meth:`forward` takes DDM's part."""
         return self.from_transient is not None or self.bands_of == 'restored'
-
-    def _restored(self, stable: Tensor, parts: Optional[TransientPart]) -> Tensor:
-        if self.bands_of != 'restored' or parts is None:
-            return stable
-        left = parts.residual
-        if self.influence_clip is not None:
-            limit = self.influence_clip * parts.scale
-            left = torch.maximum(torch.minimum(left, limit), -limit)
-        return stable + left
 
     def extra_repr(self) -> str:
         return (f'windows={self.windows}, influence_clip={self.influence_clip}, limit_spikes={self.limit_spikes}, '

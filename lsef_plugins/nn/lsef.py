@@ -111,9 +111,6 @@ class LSEF(nn.Module):
             raise ValueError("cim=dict(bands_of='restored') takes SEM's frame gate and what DDM has left of the "
                              f'features, got {came}. Switch both on, DDM being our own or a child of it, or leave '
                              'bands_of out.')
-        if options.get('kernel', 1) != 1 and not stable:
-            raise ValueError(f"cim=dict(kernel={options['kernel']!r}) reads the bands of the stable part, which is not "
-                             'merged here. Switch SEM on and merge it, or leave kernel out.')
         return ConsistencyIntegrationModule(self.channels, stable=stable, transient=transient, **options)
 
     def reset_identity(self) -> None:

@@ -156,6 +156,20 @@ def _unit(stable: Tensor, x: Tensor) -> Tensor:
     return torch.where(unit > 0, unit, torch.ones_like(unit))[:, None]
 
 
+def excursions_about_the_mean(x: Tensor, windows: Sequence[int] = (1, 3)) -> Tensor:
+    """What LSEFHead reads of maps ``(b, c, t, h, w)``, about their plain mean: no decomposition, no gates, no limits.
+
+    ``(b, (2 windows + 2) c)``; the unit is the root mean square of the mean over time. A rival, not a reading.
+    """
+    base = x.mean(2)
+    unit = torch.linalg.vector_norm(base, dim=(1, 2, 3)) / max(base[0].numel(), 1) ** 0.5
+    unit = torch.where(unit > 0, unit, torch.ones_like(unit))[:, None]
+    z = x.mean((3, 4))
+    mean = z.mean(2)
+    moved = excursions((z - mean[..., None]) / unit[..., None], windows).flatten(1)
+    return torch.cat([mean / unit, over_its_size(moved)], 1)
+
+
 def over_its_size(x: Tensor) -> Tensor:
     """Numbers ``(b, k)`` in units of the base over their root mean square, those of a clip that hardly moves less."""
     # No hypot: ONNX does not know it.

@@ -16,6 +16,8 @@ from typing import Any, Iterable, Optional
 
 from mmengine.config import Config
 
+from lsef_plugins.nn.pooling import READINGS
+
 from ..studies.clips import View
 from ..studies.runs import tuning_cell
 from . import budget
@@ -55,7 +57,7 @@ HEADS: dict[str, dict] = {
     'avg': dict(type='I3DHead', spatial_type='avg'), 'mmd': dict(type='MeanMaxDeviationHead'),
     'mmds': dict(type='MeanMaxDeviationHead', over_size=True), 'exc': dict(type='MeanExcursionHead'),
     'lsef': dict(type='LSEFHead'),
-    'all': dict(type='LSEFHead', read=('pool', 'stable', 'excursion', 'transient'))}
+    'all': dict(type='LSEFHead', read=READINGS)}
 OURS = ('lsef', 'all')
 ABLATIONS: dict[str, dict] = {
     'nosem': dict(LSEF, sem=False), 'noddm': dict(LSEF, ddm=False), 'nocim': dict(LSEF, cim=False),

@@ -8,7 +8,7 @@ import math
 import statistics
 from typing import Any, Sequence
 
-from lsef_plugins.evaluation.functional.pairs import holm, paired_difference, paired_t_p, sign_flip_p
+from lsef_plugins.evaluation.functional.pairs import holm, p_text, paired_difference, paired_t_p, sign_flip_p
 
 from .conditions import CLEAN
 from .design import DECLARED, OURS, Arm
@@ -66,10 +66,6 @@ def spread(values: Sequence[float]) -> str:
 def interval(difference: dict[str, float]) -> str:
     mean, half = difference['mean'], difference['half']
     return f'{mean:+.1f}' if math.isnan(half) else f'{mean:+.1f} [{mean - half:+.1f}, {mean + half:+.1f}]'
-
-
-def p_text(p: float) -> str:
-    return '' if math.isnan(p) else '< 0.0001' if p < 1e-4 else f'{p:.4f}'
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -18,9 +18,8 @@ from mmaction.models.heads.base import BaseHead
 from mmengine.model.weight_init import normal_init
 from torch import Tensor, nn
 
-from lsef_plugins.functional import excursions
 from lsef_plugins.models.heads.lsef_head import over_its_rms
-from lsef_plugins.nn.pooling import over_its_size
+from lsef_plugins.nn.pooling import excursions_about_the_mean
 from lsef_plugins.registry import MODELS
 
 VARIANCE_FLOOR = 1e-6   # of the deviation, whose gradient has no limit at 0
@@ -70,13 +69,7 @@ class MeanExcursionHead(BaseHead):
         normal_init(self.fc_cls, std=self.init_std)
 
     def forward(self, x: Tensor, **kwargs: Any) -> Tensor:
-        base = x.mean(2)
-        unit = torch.linalg.vector_norm(base, dim=(1, 2, 3)) / max(base[0].numel(), 1) ** 0.5
-        unit = torch.where(unit > 0, unit, torch.ones_like(unit))[:, None]
-        z = x.mean((3, 4))
-        mean = z.mean(2)
-        moved = excursions((z - mean[..., None]) / unit[..., None], self.windows).flatten(1)
-        return self.fc_cls(self.dropout(torch.cat([mean / unit, over_its_size(moved)], 1)))
+        return self.fc_cls(self.dropout(excursions_about_the_mean(x, self.windows)))
 
 
 def statistics(x: Tensor) -> Tensor:

@@ -110,3 +110,8 @@ def holm(p_values: Sequence[float]) -> List[float]:
         largest = max(largest, min(1.0, (len(order) - rank) * p_values[index]))
         corrected[index] = largest
     return corrected
+
+
+def p_text(p: float) -> str:
+    """A p-value in a table; nothing for NaN."""
+    return '' if math.isnan(p) else '< 0.0001' if p < 1e-4 else f'{p:.4f}'
