@@ -160,7 +160,6 @@ def worker(args: argparse.Namespace) -> None:
         print('RESULT' + json.dumps({**{name: statistics.median(each) for name, each in found.items()},
                                      'kept_bytes': kept}), flush=True)
     dist.barrier()
-    dist.destroy_process_group()
 
 
 def measure_workers(args: argparse.Namespace, count: int) -> Dict[str, Any]:
@@ -232,7 +231,9 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     os.environ.setdefault('OMP_NUM_THREADS', '1')
     if args.worker:
+        from lsef_plugins.engine.process_group import leave_job
         worker(args)
+        leave_job()
         return 0
     import torch
     if args.device == 'cuda' and not torch.cuda.is_available():

@@ -52,9 +52,11 @@ def main(argv=None) -> None:
             options=args.cfg_options, launcher=args.launcher, fold=args.fold, protocol=args.protocol)
     except (launch.LaunchError, CheckpointError, NotWrittenError) as error:
         sys.exit(f'error: {error}')
+    work_dir = runner.work_dir
+    del runner
     launch.leave_job()
     if os.environ.get('RANK', '0') == '0':
-        print(f'Training finished; checkpoints are in {runner.work_dir}')
+        print(f'Training finished; checkpoints are in {work_dir}')
 
 
 if __name__ == '__main__':

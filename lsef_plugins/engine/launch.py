@@ -9,12 +9,12 @@ import os.path as osp
 import traceback
 from typing import Optional
 
-import torch.distributed as dist
 from mmaction.registry import RUNNERS
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from .launch_error import LaunchError
+from .process_group import leave_job
 from .resuming import agree_on_checkpoint, must_exist, newest_checkpoint, set_resume
 from .strategies import check_strategy
 from .weights import WeightsError, WholeWeights
@@ -132,13 +132,6 @@ def test(config: str, checkpoint: str, work_dir: Optional[str] = None, dump: Opt
     except WeightsError as error:
         raise LaunchError(f'{error} To measure it as it is, the rest as initialised: '
                           '--allow-missing-weights.') from error
-
-
-def leave_job() -> None:
-    """Leave the process group, if there is one, once all work is done: a process that ends inside of it now and then
-    aborts in a thread of the backend, and a job that went well counts as failed and is started again."""
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
 
 
 def read_config(path: str, work_dir: Optional[str], launcher: str, options: Optional[dict],

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 import lsef_plugins  # noqa: F401
+from lsef_plugins.engine.process_group import leave_job
 
 CLIPS, STEPS = 4, 3
 
@@ -65,8 +66,7 @@ def main(folder, *names):
         dist.init_process_group('gloo')
     for name in names:
         train(name, folder, world, rank)
-    if world > 1:
-        dist.destroy_process_group()
+    leave_job()
 
 
 if __name__ == '__main__':

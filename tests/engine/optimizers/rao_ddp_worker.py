@@ -56,6 +56,11 @@ def main(folder):
     world, rank = int(os.environ.get('WORLD_SIZE', 1)), int(os.environ.get('RANK', 0))
     if world > 1:
         dist.init_process_group('gloo')
+    train(folder, world, rank)
+    os._exit(0)     # not by the end of the interpreter: fully_shard holds the group, see engine/process_group.py
+
+
+def train(folder, world, rank):
     family = Family('slowonly')
     model = recognizer(family)
     trained = MMDistributedDataParallel(model, find_unused_parameters=False) if world > 1 else model
@@ -67,8 +72,6 @@ def main(folder):
         trained.train_step({key: [values[i] for i in mine] for key, values in data.items()}, wrapper)
     torch.save(dict(start=start, weights=model.state_dict(), rao=wrapper.rao.state_dict(), refusal=refusal(world)),
                f'{folder}/{world}_{rank}.pth')
-    if world > 1:
-        dist.destroy_process_group()
 
 
 if __name__ == '__main__':
