@@ -94,7 +94,7 @@ class ConsistencyIntegrationNeck(DecomposingNeck):
 
     Args:
         in_channels, num_segments, site, on_nonfinite, init_cfg: as of :class:`LSEFNeck`.
-        windows, hidden_channels: see :class:`lsef_plugins.nn.ConsistencyIntegrationModule`.
+        windows, hidden_channels, kernel: see :class:`lsef_plugins.nn.ConsistencyIntegrationModule`.
 
     There are no auxiliary losses: all of them are of a separation.
 
@@ -105,7 +105,7 @@ class ConsistencyIntegrationNeck(DecomposingNeck):
     def __init__(self, in_channels: Channels = None, num_segments: Optional[int] = None,
                  site: Optional[Mapping[str, Any]] = None, windows: Any = (1, 3, 5),
                  hidden_channels: Optional[int] = None, on_nonfinite: str = 'auto',
-                 init_cfg: Optional[Mapping] = None) -> None:
+                 init_cfg: Optional[Mapping] = None, kernel: int = 1) -> None:
         super().__init__(in_channels, num_segments, site, None, init_cfg)
-        self.build_streams(sem=False, ddm=False, cim=dict(windows=windows, hidden_channels=hidden_channels),
-                           on_nonfinite=on_nonfinite)
+        merge = dict(windows=windows, hidden_channels=hidden_channels, kernel=kernel)
+        self.build_streams(sem=False, ddm=False, cim=merge, on_nonfinite=on_nonfinite)

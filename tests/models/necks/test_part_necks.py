@@ -107,9 +107,10 @@ def test_ddm_without_a_base_would_call_the_mean_an_event():
     assert LSEF(C, ddm=dict(kappa=0.5)).decompose(still).transient.abs().max() == 0
 
 
-def test_cim_is_lsef_of_a_rank_at_which_nothing_is_separated():
-    neck, x = awake(build('CIM')), clip()
-    lsef = LSEF(C, rank=8, ddm=False)
+@pytest.mark.parametrize('kernel', [1, 3])
+def test_cim_is_lsef_of_a_rank_at_which_nothing_is_separated(kernel):
+    neck, x = awake(build('CIM', kernel=kernel)), clip()
+    lsef = LSEF(C, rank=8, ddm=False, cim=dict(kernel=kernel))
     lsef.load_state_dict(neck.streams[0].state_dict())
     assert torch.equal(neck(x)[0], lsef(x))
 
@@ -125,7 +126,7 @@ OPTIONS = [
     ('SEM', 'sem', dict(rank=3, mode='soft', robust_iters=2, frame_kappa=3.0, bandwidth=1.5,
                         start='geometric_median', slow_basis='dct')),
     ('DDM', 'ddm', dict(kappa=2.0, exponent=1.0, group='frame', gate_frames=False)),
-    ('CIM', 'cim', dict(windows=(1, 3)))]
+    ('CIM', 'cim', dict(windows=(1, 3), kernel=3))]
 
 
 @pytest.mark.parametrize('name, part, options', OPTIONS)
