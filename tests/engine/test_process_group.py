@@ -20,11 +20,11 @@ def work():
     model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(3, 3))
     model.itself = model
     model(torch.ones(2, 3)).sum().backward()
-    assert 'pt_gloo_runloop' in threads()
+    return threads()
 
 leave_job()         # of no group: nothing to do
 dist.init_process_group('gloo')
-work()
+print(*work())
 leave_job()
 assert not dist.is_initialized() and not threads(), threads()
 """
@@ -37,3 +37,5 @@ def test_no_thread_outlives_a_group_that_a_model_held(free_port):
                        OMP_NUM_THREADS='1', LSEF_PLUGINS_REGISTER='0')
     done = subprocess.run([sys.executable, '-c', JOB], env=environment, timeout=120, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
+    if not done.stdout.split():
+        pytest.skip('this PyTorch gives the threads of gloo no names: they cannot be counted')
