@@ -1,14 +1,14 @@
 """Times the whole neck and whole training steps with it: ``python tools/benchmark_neck.py``.
 
 The neck: LSEF forward + backward by the compiled operators, by the formulas, and by torch.compile of the formulas, and
-what of it is the T x T stage. The step: forward, backward and SGD of the host's SlowOnly-R50 and TSM-R50 without a neck
-and with LSEFNeck. All ways take turns and are compared by their medians (CPU time on a CPU; run it with
-OMP_NUM_THREADS=1 for the figures of docs/ops.md).
+what of it is the T x T stage; then how many times as long other merges of CIM take. The step: forward, backward and SGD
+of the host's SlowOnly-R50 and TSM-R50 without a neck and with LSEFNeck. All ways take turns and are compared by their
+medians (CPU time on a CPU; run it with OMP_NUM_THREADS=1 for the figures of docs/ops.md).
 """
 import argparse
 import statistics
 from pathlib import Path
-from typing import Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import torch
 
@@ -19,6 +19,10 @@ from lsef_plugins.ops import benchmark
 CASES = (((8, 512, 8, 7, 7), 'float32'), ((8, 512, 8, 7, 7), 'bfloat16'), ((2, 256, 32, 14, 14), 'float32'),
          ((2, 256, 32, 14, 14), 'bfloat16'))
 RECOGNIZERS = {'SlowOnly-R50': ('slowonly_r50', (1, 3, 8, 112, 112)), 'TSM-R50': ('tsm_r50', (8, 3, 112, 112))}
+MERGES: Dict[str, Dict[str, Any]] = {
+    'restored bands': dict(bands_of='restored'), 'kernel 3': dict(kernel=3),
+    'both': dict(bands_of='restored', kernel=3)}
+NARROWER = 2 / 3        # hidden channels with a kernel of 3, for as many parameters
 Way = Tuple[str, Callable[[], object]]      # backend of ops, and the work
 
 
@@ -34,31 +38,42 @@ def medians(ways: Dict[str, Way], device: str, rounds: int) -> Dict[str, float]:
     return {name: statistics.median(found) for name, found in times.items()}
 
 
-def neck_row(shape, dtype: str, device: str, rounds: int, compiled: bool, iterations: int) -> str:
+def features(shape, device: str) -> torch.Tensor:
     torch.manual_seed(0)
-    neck = LSEF(shape[1], iterations=iterations).to(device)
-    sem, cim = neck.sem, neck.cim
-    assert isinstance(sem, StabilityEncodingModule) and cim is not None
-    torch.nn.init.normal_(cim.out.weight, std=0.02)
-    x = (torch.randn(shape[0], shape[1], 1, *shape[3:]) + 0.3 * torch.randn(shape)).to(device).requires_grad_()
+    return (torch.randn(shape[0], shape[1], 1, *shape[3:]) + 0.3 * torch.randn(shape)).to(device).requires_grad_()
 
-    def training(module: Callable[..., torch.Tensor]) -> Callable[[], object]:
-        def step() -> None:
-            with torch.autocast(device, torch.bfloat16, enabled=dtype == 'bfloat16'):
-                y = module(x)
-            torch.autograd.grad(y.float().square().sum(), [x, *neck.parameters()])
-        return step
+
+def awake(neck: LSEF, device: str) -> LSEF:
+    assert neck.cim is not None
+    torch.nn.init.normal_(neck.cim.out.weight, std=0.02)
+    return neck.to(device)
+
+
+def training(module: Callable[..., torch.Tensor], neck: LSEF, x: torch.Tensor, dtype: str) -> Callable[[], object]:
+    """A forward and a backward pass of ``module``, which is the neck or made of it."""
+    def step() -> None:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=dtype == 'bfloat16'):
+            y = module(x)
+        torch.autograd.grad(y.float().square().sum(), [x, *neck.parameters()])
+    return step
+
+
+def neck_row(shape, dtype: str, device: str, rounds: int, compiled: bool, iterations: int) -> str:
+    x = features(shape, device)
+    neck = awake(LSEF(shape[1], iterations=iterations), device)
+    sem = neck.sem
+    assert isinstance(sem, StabilityEncodingModule)
 
     g = (ops.gram(x.detach().flatten(3))).double().requires_grad_()
 
     def stage() -> None:
         torch.autograd.grad(sem.operator_of(g)[0].sum(), g)
 
-    ways: Dict[str, Way] = {'ops': ('auto', training(neck)), 'formulas': ('reference', training(neck)),
-                            'stage': ('auto', stage)}
+    ways: Dict[str, Way] = {'ops': ('auto', training(neck, neck, x, dtype)),
+                            'formulas': ('reference', training(neck, neck, x, dtype)), 'stage': ('auto', stage)}
     if compiled:
         torch._dynamo.reset()
-        ways['compile'] = ('reference', training(torch.compile(neck, dynamic=False)))
+        ways['compile'] = ('reference', training(torch.compile(neck, dynamic=False), neck, x, dtype))
     found = medians(ways, device, rounds)
     peaks = []
     for name in ('ops', 'formulas'):
@@ -67,6 +82,23 @@ def neck_row(shape, dtype: str, device: str, rounds: int, compiled: bool, iterat
     cells = (shape, dtype, f'{1e3 * found["ops"]:.1f} ms', f'{found["formulas"] / found["ops"]:.2f} x',
              f'{found["compile"] / found["ops"]:.2f} x' if compiled else 'not run',
              f'{peaks[0]:.1f} X ({peaks[1]:.1f} X)', f'{100 * found["stage"] / found["ops"]:.1f} %')
+    return '| ' + ' | '.join(map(str, cells)) + ' |'
+
+
+def merge_row(shape, dtype: str, device: str, rounds: int, iterations: int) -> str:
+    """How many times as long as LSEF with its default merge each of MERGES takes."""
+    x = features(shape, device)
+    default = LSEF(shape[1], iterations=iterations)
+    assert default.cim is not None
+    width = default.cim.out.in_channels
+    necks = {'default': default, **{name: LSEF(shape[1], iterations=iterations, cim=options)
+                                    for name, options in MERGES.items()},
+             'as many': LSEF(shape[1], iterations=iterations,
+                             cim=dict(MERGES['both'], hidden_channels=max(1, int(NARROWER * width))))}
+    ways: Dict[str, Way] = {name: ('auto', training(neck, awake(neck, device), x, dtype))
+                            for name, neck in necks.items()}
+    found = medians(ways, device, rounds)
+    cells = (shape, dtype, *(f'{found[name] / found["default"]:.2f} x' for name in (*MERGES, 'as many')))
     return '| ' + ' | '.join(map(str, cells)) + ' |'
 
 
@@ -122,7 +154,7 @@ def main(argv=None) -> None:
     parser.add_argument('--rounds', type=int, default=7, help='timings per way, of which the median is taken')
     parser.add_argument('--iterations', type=int, default=1, help='K of the neck')
     parser.add_argument('--compile', action='store_true', help='also torch.compile of the formulas')
-    parser.add_argument('--only', choices=('neck', 'step'), help='one of the two tables')
+    parser.add_argument('--only', choices=('neck', 'step'), help='the tables of the neck, or that of whole steps')
     parser.add_argument('--clips', type=int, default=2, help='batch of a training step')
     args = parser.parse_args(argv)
     benchmark.keep_memory()
@@ -131,6 +163,9 @@ def main(argv=None) -> None:
         print(table('features', 'dtype', 'ops', 'formulas', 'compile', 'peak (formulas)', 'T x T stage'))
         for shape, dtype in CASES:
             print(neck_row(shape, dtype, args.device, args.rounds, args.compile, args.iterations), flush=True)
+        print(table('features', 'dtype', *MERGES, 'both, as many parameters'))
+        for shape, dtype in CASES:
+            print(merge_row(shape, dtype, args.device, args.rounds, args.iterations), flush=True)
     if args.only != 'neck':
         print(table('recognizer', 'clip', 'step without neck', 'neck, ops', 'neck, formulas', 'formulas / ops'))
         for name in RECOGNIZERS:

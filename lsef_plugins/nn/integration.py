@@ -10,7 +10,7 @@ from ..functional.multiscale import transient_maps
 from ..functional.pooling import limited_features
 from ..functional.temporal import base_bands, check_windows
 from .dynamics import TransientPart
-from .pointwise import PointwiseConv3d
+from .multiplied import PointwiseConv3d, TemporalConv3d
 
 BANDS_OF = ('stable', 'restored')
 
@@ -87,8 +87,8 @@ class ConsistencyIntegrationModule(nn.Module):
         scales = len(self.windows)
         self.from_stable: Optional[nn.Conv3d] = None
         if stable:
-            self.from_stable = PointwiseConv3d(channels, hidden) if kernel == 1 else nn.Conv3d(
-                channels, hidden, (kernel, 1, 1), padding=(kernel // 2, 0, 0))
+            self.from_stable = (PointwiseConv3d(channels, hidden) if kernel == 1 else
+                                TemporalConv3d(channels, hidden, kernel))
         self.from_transient = PointwiseConv3d(channels, hidden, bias=not stable) if transient else None
         self.from_magnitude = PointwiseConv3d(channels, hidden, bias=False) if transient else None
         inputs = scales * (int(stable) + 2 * int(transient))

@@ -16,6 +16,8 @@ def test_a_row_for_the_neck_and_one_for_a_whole_step(monkeypatch):
     row = TOOL['neck_row']((1, 8, 8, 2, 2), 'bfloat16', 'cpu', 1, False, 1)
     cells = [cell.strip() for cell in row.split('|')[1:-1]]
     assert cells[:2] == ['(1, 8, 8, 2, 2)', 'bfloat16'] and cells[4] == 'not run' and cells[6].endswith(' %')
+    row = TOOL['merge_row']((1, 8, 8, 2, 2), 'bfloat16', 'cpu', 1, 1)
+    assert row.count(' x |') == 4 and 'nan' not in row
     row = TOOL['step_row']('SlowOnly-R50', 'cpu', 1, 2)
     assert row.count('|') == 7 and 'nan' not in row and row.count(' %') == 2
 

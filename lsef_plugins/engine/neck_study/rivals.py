@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lsef_plugins.models.necks.decomposing_neck import Channels, check_channels
 from lsef_plugins.models.necks.sited_neck import SitedNeck
-from lsef_plugins.nn.pointwise import PointwiseConv3d
+from lsef_plugins.nn.multiplied import PointwiseConv3d
 from lsef_plugins.registry import MODELS
 
 

@@ -1,20 +1,27 @@
-"""A convolution of one place in all but its loops: values, gradients, names, what hosts and exporters see."""
+"""Convolutions in all but their loops: values, gradients, names, what hosts and exporters see."""
 import pytest
 import torch
 from torch import nn
 
-from lsef_plugins.nn.pointwise import PointwiseConv3d
+from lsef_plugins.nn.multiplied import PointwiseConv3d, TemporalConv3d
 from lsef_plugins.ops import plain_operations
 
-KINDS = {'bias': dict(), 'no bias': dict(bias=False), 'groups': dict(groups=3, bias=False),
-         'groups, bias': dict(groups=3)}
+POINTWISE = {'bias': dict(), 'no bias': dict(bias=False), 'groups': dict(groups=3, bias=False),
+             'groups, bias': dict(groups=3)}
+TEMPORAL = {'kernel 3': 3, 'kernel 5': 5, 'kernel 9': 9}        # of 4 frames, 1 frame
+KINDS = [*POINTWISE, *TEMPORAL]
 SIZES = ((2, 6, 4, 3, 5), (3, 6, 1, 1, 1), (0, 6, 4, 3, 5))
 
 
 def pair(kind, dtype=torch.float64):
     torch.manual_seed(0)
-    ours = PointwiseConv3d(6, 9, **KINDS[kind]).to(dtype)
-    theirs = nn.Conv3d(6, 9, 1, **KINDS[kind]).to(dtype)
+    if kind in TEMPORAL:
+        kernel = TEMPORAL[kind]
+        ours = TemporalConv3d(6, 9, kernel).to(dtype)
+        theirs = nn.Conv3d(6, 9, (kernel, 1, 1), padding=(kernel // 2, 0, 0)).to(dtype)
+    else:
+        ours = PointwiseConv3d(6, 9, **POINTWISE[kind]).to(dtype)
+        theirs = nn.Conv3d(6, 9, 1, **POINTWISE[kind]).to(dtype)
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs
 
@@ -64,8 +71,9 @@ def test_hosts_find_a_convolution(kind):
     assert seen == [(2, 9, 4, 3, 5)]
 
 
-def test_graphs_for_others_hold_the_convolution_and_eager_does_not(monkeypatch):
-    ours, x = pair('bias', torch.float32)[0], volume(SIZES[0], torch.float32)
+@pytest.mark.parametrize('kind, product', [('bias', 'baddbmm'), ('kernel 3', 'bmm')])
+def test_graphs_for_others_hold_the_convolution_and_eager_does_not(kind, product, monkeypatch):
+    ours, x = pair(kind, torch.float32)[0], volume(SIZES[0], torch.float32)
     assert 'aten::_convolution' in str(torch.jit.trace(ours, x).inlined_graph)
     names = []
     for name in ('bmm', 'baddbmm'):
@@ -75,18 +83,20 @@ def test_graphs_for_others_hold_the_convolution_and_eager_does_not(monkeypatch):
         plain = ours(x)
     assert not names
     torch.testing.assert_close(plain, ours(x))
-    assert names == ['baddbmm']
+    assert names == [product]
 
 
-def test_it_compiles_as_a_whole():
-    ours, x = pair('groups, bias', torch.float32)[0], volume(SIZES[0], torch.float32)
+@pytest.mark.parametrize('kind', ['groups, bias', 'kernel 3'])
+def test_it_compiles_as_a_whole(kind):
+    ours, x = pair(kind, torch.float32)[0], volume(SIZES[0], torch.float32)
     compiled = torch.compile(ours, fullgraph=True, backend='aot_eager')
     torch.testing.assert_close(compiled(x), ours(x))
 
 
-def test_another_number_of_channels_is_refused():
+@pytest.mark.parametrize('kind', ['bias', 'kernel 3'])
+def test_another_number_of_channels_is_refused(kind):
     with pytest.raises(RuntimeError):
-        pair('bias')[0](torch.zeros(1, 5, 2, 2, 2, dtype=torch.float64))
+        pair(kind)[0](torch.zeros(1, 5, 2, 2, 2, dtype=torch.float64))
 
 
 @pytest.mark.parametrize('kind', KINDS)
