@@ -14,6 +14,7 @@ import torch
 
 from lsef_plugins import ops
 from lsef_plugins.nn import LSEF, StabilityEncodingModule
+from lsef_plugins.nn.integration import default_hidden_channels
 from lsef_plugins.ops import benchmark
 
 CASES = (((8, 512, 8, 7, 7), 'float32'), ((8, 512, 8, 7, 7), 'bfloat16'), ((2, 256, 32, 14, 14), 'float32'),
@@ -87,16 +88,12 @@ def neck_row(shape, dtype: str, device: str, rounds: int, compiled: bool, iterat
 
 def merge_row(shape, dtype: str, device: str, rounds: int, iterations: int) -> str:
     """How many times as long as LSEF with its default merge each of MERGES takes."""
-    x = features(shape, device)
-    default = LSEF(shape[1], iterations=iterations)
-    assert default.cim is not None
-    width = default.cim.out.in_channels
-    necks = {'default': default, **{name: LSEF(shape[1], iterations=iterations, cim=options)
-                                    for name, options in MERGES.items()},
-             'as many': LSEF(shape[1], iterations=iterations,
-                             cim=dict(MERGES['both'], hidden_channels=max(1, int(NARROWER * width))))}
-    ways: Dict[str, Way] = {name: ('auto', training(neck, awake(neck, device), x, dtype))
-                            for name, neck in necks.items()}
+    x, narrower = features(shape, device), max(1, int(NARROWER * default_hidden_channels(shape[1])))
+    merges = {'default': {}, **MERGES, 'as many': dict(MERGES['both'], hidden_channels=narrower)}
+    ways: Dict[str, Way] = {}
+    for name, options in merges.items():
+        neck = awake(LSEF(shape[1], iterations=iterations, cim=options), device)
+        ways[name] = ('auto', training(neck, neck, x, dtype))
     found = medians(ways, device, rounds)
     cells = (shape, dtype, *(f'{found[name] / found["default"]:.2f} x' for name in (*MERGES, 'as many')))
     return '| ' + ' | '.join(map(str, cells)) + ' |'
