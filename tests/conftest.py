@@ -13,6 +13,8 @@
     The operators have their compiled bodies, built here if need be.
 ``two_processes``
     ``two_processes(worker, *arguments)`` runs a script as both ranks of a job and gives what each prints after RESULT.
+``ends_its_gloo_threads``
+    ``check(script, *arguments)`` runs a script as a job of one process, no thread of which may outlive its group.
 ``computed_by``
     Both ways in turn: ``reference`` and ``compiled``.
 
@@ -198,6 +200,44 @@ def a_free_port():
 @pytest.fixture
 def free_port():
     return a_free_port()
+
+
+#: Before and after a script: ``gloo_threads()``, whose findings while there is a group it puts into ``seen``.
+COUNTED = '''
+import os, sys
+import torch.distributed as dist
+seen = []
+
+def gloo_threads():
+    names = (open(f'/proc/self/task/{thread}/comm').read() for thread in os.listdir('/proc/self/task'))
+    return [name.strip() for name in names if 'gloo' in name]
+'''
+NONE_LEFT = '''
+assert not dist.is_initialized() and not gloo_threads(), gloo_threads()
+sys.exit(0 if seen else 'unnamed')
+'''
+
+
+@pytest.fixture
+def ends_its_gloo_threads(tmp_path):
+    """``check(script, *arguments, **environment)``: runs the script as the one process of a job and fails if the job's
+    group, or a thread of it, is left at the end. The script counts them while they run: ``seen += gloo_threads()``."""
+    import subprocess
+    import sys
+    if not Path('/proc/self/task').is_dir():
+        pytest.skip('threads have names under Linux')
+
+    def check(script, *arguments, **environment):
+        done = subprocess.run(
+            [sys.executable, '-c', COUNTED + script + NONE_LEFT, *arguments], cwd=tmp_path, timeout=300,
+            stderr=subprocess.PIPE, text=True,
+            env=dict(os.environ, RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1',
+                     MASTER_PORT=a_free_port(), OMP_NUM_THREADS='1', **environment))
+        if done.stderr.strip().endswith('unnamed'):
+            pytest.skip('this PyTorch gives the threads of gloo no names: they cannot be counted')
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    return check
 
 
 #: Not by the end of the interpreter, at which a thread of gloo may abort the process (engine/process_group.py): what a

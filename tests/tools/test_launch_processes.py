@@ -25,12 +25,6 @@ def config(tmp_path):
     return str(tmp_path / 'config.py')
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
-
-
 @pytest.mark.parametrize('arguments, variables, told', [
     (['CONFIG'], {}, r'^usage: bash tools/dist_train.sh CONFIG GPUS'),
     (['--help', '2'], {}, r'^usage: '),
@@ -167,9 +161,9 @@ def test_a_signal_to_the_job_ends_its_processes(start):
 
 
 @pytest.mark.slow
-def test_two_machines_start_again_together_when_a_process_of_one_is_killed(start):
+def test_two_machines_start_again_together_when_a_process_of_one_is_killed(start, free_port):
     """Two jobs on this machine stand for two machines; the processes of the second start find a fresh store."""
-    shared = dict(NNODES='2', MASTER_ADDR='127.0.0.1', PORT=str(free_port()), MAX_RESTARTS='1')
+    shared = dict(NNODES='2', MASTER_ADDR='127.0.0.1', PORT=free_port, MAX_RESTARTS='1')
     jobs = [start('killed.py', 1, '--resume', NODE_RANK=str(rank), **shared) for rank in range(2)]
     said = [job.communicate(timeout=240) for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], said
