@@ -165,7 +165,12 @@ def with_head(neck: nn.Module, **options: Any) -> Reader:
 
 
 def neck(**cim: Any) -> LSEF:
-    return LSEF(CHANNELS, cim={'hidden_channels': 12, **cim})
+    """As large as the others: 12 hidden channels, or 8 where the kernel reads three frames."""
+    return LSEF(CHANNELS, cim={'hidden_channels': 12 if cim.get('kernel') == 1 else 8, **cim})
+
+
+STABLE: Dict[str, Any] = dict(bands_of='stable', kernel=1)
+RESTORED: Dict[str, Any] = dict(bands_of='restored', kernel=1)
 
 
 READERS: Dict[str, Callable[[], Reader]] = {
@@ -179,23 +184,24 @@ READERS: Dict[str, Callable[[], Reader]] = {
     'head': lambda: with_head(nn.Identity()),
     'neck+head': lambda: with_head(neck()),
     'neck+all': lambda: with_head(neck(), read=READINGS),
-    'restored+head': lambda: with_head(neck(bands_of='restored')),
-    'restored+all': lambda: with_head(neck(bands_of='restored'), read=READINGS),
-    'kernel+all': lambda: with_head(neck(bands_of='restored', kernel=3, hidden_channels=8), read=READINGS),
-    'limited+head': lambda: with_head(neck(limit_spikes=True)),
+    'stable+head': lambda: with_head(neck(**STABLE)),
+    'stable+all': lambda: with_head(neck(**STABLE), read=READINGS),
+    'restored+head': lambda: with_head(neck(**RESTORED)),
+    'restored+all': lambda: with_head(neck(**RESTORED), read=READINGS),
+    'limited+head': lambda: with_head(neck(limit_spikes=True, **STABLE)),
 }
-BY_DEFAULT = ('mean', 'moments', 'convolution', 'convolution+excursions', 'head', 'neck+head', 'neck+all',
-              'restored+all')
+BY_DEFAULT = ('mean', 'moments', 'convolution', 'convolution+excursions', 'head', 'neck+head', 'neck+all')
 MEANING = {'nothing': 'nothing at all', 'mean': 'mean', 'moments': 'mean, maximum, deviation',
            'convolution': 'temporal convolution + mean, maximum, deviation',
            'convolution+excursions': 'temporal convolution + excursions about the mean',
            'convolution+all': 'temporal convolution + all readings of LSEFHead\'s pooling',
            'head': 'the pooling of LSEFHead', 'neck+head': 'LSEF + the pooling of LSEFHead',
            'neck+all': 'LSEF + all readings of that pooling',
-           'restored+head': 'LSEF (bands of the restored) + the pooling of LSEFHead',
-           'restored+all': 'LSEF (bands of the restored) + all readings of that pooling',
-           'kernel+all': 'LSEF (bands of the restored, kernel 3) + all readings of that pooling',
-           'limited+head': 'LSEF (limit_spikes) + the pooling of LSEFHead'}
+           'stable+head': 'LSEF (bands of the stable, kernel 1) + the pooling of LSEFHead',
+           'stable+all': 'LSEF (bands of the stable, kernel 1) + all readings of that pooling',
+           'restored+head': 'LSEF (kernel 1) + the pooling of LSEFHead',
+           'restored+all': 'LSEF (kernel 1) + all readings of that pooling',
+           'limited+head': 'LSEF (bands of the stable, kernel 1, limit_spikes) + the pooling of LSEFHead'}
 
 
 # ---- one cell -----------------------------------------------------------------------------------------------------

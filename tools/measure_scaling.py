@@ -18,6 +18,7 @@ BASE = dict(batch=2, channels=512, frames=8, height=7, width=7, iterations=1)
 CHANGES: Dict[str, Sequence[Any]] = {
     'frames': (4, 8, 16, 32, 64), 'channels': (64, 128, 256, 512, 1024, 2048), 'positions': (7, 10, 14, 20, 28),
     'batch': (1, 2, 4, 8), 'iterations': (1, 2, 3, 5), 'hidden_channels': (8, 16, 32, 64, 128),
+    'kernel': (1, 3, 5, 9),
     # Few features, so that the T x T stage is seen beside them.
     'frames, one position': (8, 16, 32, 64)}
 WORKERS = (1, 2, 4)
@@ -63,7 +64,7 @@ def step_of(sizes: Dict[str, Any], device: str) -> Any:
     from lsef_plugins.nn import LSEF
     torch.manual_seed(0)
     neck = LSEF(sizes['channels'], iterations=sizes['iterations'],
-                cim=dict(hidden_channels=sizes.get('hidden_channels'))).to(device)
+                cim=dict(hidden_channels=sizes.get('hidden_channels'), kernel=sizes.get('kernel', 3))).to(device)
     assert neck.cim is not None
     torch.nn.init.normal_(neck.cim.out.weight, std=0.02)
     shape = [sizes[name] for name in ('batch', 'channels', 'frames', 'height', 'width')]
@@ -203,10 +204,10 @@ def draw(found: Dict[str, Any], path: str) -> None:
     from matplotlib.figure import Figure
 
     from lsef_plugins.visualization.writing import save_picture
-    figure = Figure(figsize=(12, 4.6), dpi=90, layout='constrained')
+    figure = Figure(figsize=(13.5, 4.6), dpi=90, layout='constrained')
     FigureCanvasAgg(figure)
     words = dict(frames='frames t', channels='channels c', positions='positions h w', batch='clips b',
-                 iterations='iterations K', hidden_channels='hidden channels m')
+                 iterations='iterations K', hidden_channels='hidden channels m', kernel='kernel k')
     axes = figure.subplots(2, len(words), sharex='col', sharey='row')
     for column, (name, label) in enumerate(words.items()):
         rows = [row for row in found['rows'] if row['curve'] == name]

@@ -90,5 +90,5 @@ def limited_features(stable: Tensor, residual: Tensor, scale: Tensor, influence_
     ``(b, c, 1, 1)``; None: no limit."""
     if influence_clip is not None:
         limit = influence_clip * scale
-        residual = torch.minimum(torch.maximum(residual, -limit), limit)
+        residual = residual.clamp(-limit, limit)
     return stable + residual

@@ -1,17 +1,17 @@
 r"""What :class:`LSEF` costs, from the sizes of its maps alone: parameters, memory, operations, and a model of its time.
 
-With N = b c t n elements of a map, m hidden channels, s windows, K iterations, compiled operators, and CIM's bands as
-they come (of the stable part, ``kernel`` 1):
+With N = b c t n elements of a map, m hidden channels, s windows, a kernel of k frames, K iterations and compiled
+operators:
 
 .. math::
-    \text{parameters} &= 4 c m + c + m + 3 s m \\
+    \text{parameters} &= (3 + k) c m + c + m + 3 s m \\
     \text{saved elements} &= (2 + 2 s) N + (3 s + 2)\, b m t n + (K - 1)(2 N + b c t^2) + \text{small} \\
-    \text{merging} &= 4 (1 + s) N m + 6 s\, b m t n \\
+    \text{merging} &= 2 (1 + k + 2 s) N m + 6 s\, b m t n \\
     \text{over time} &= 4 K N t + 2 s\, b m t^2 n + \text{small} \\
     \text{seconds} &= r_0 + r_1 N + r_2 (K - 1) N + r_3\, \text{merging} + r_4\, \text{over time} + r_5\, b t^2
         + r_6\, b c
 
-Saved elements are what the backward pass needs beyond the input: the stable part, the residual, 2 s maps of the
+Saved elements are what the backward pass needs beyond the input: the restored features, the residual, 2 s maps of the
 transient and the merge's narrow maps. Merging and over time are the operations of one forward pass, two for each
 multiplication with an addition: CIM's convolutions, and products with t x t matrices. The rates :math:`r` are measured
 (``tools/measure_scaling.py``); a training step's are those of forward and backward.
@@ -33,6 +33,7 @@ class Sizes(NamedTuple):
     """Of the maps ``(batch, channels, frames, height, width)`` at the neck, and of the neck.
 
     ``dtype`` is ``float32``, or ``bfloat16`` for such maps under autocast; ``hidden_channels`` None is CIM's default.
+    What CIM's bands are of changes nothing but a little time.
     """
     batch: int
     channels: int
@@ -44,10 +45,13 @@ class Sizes(NamedTuple):
     hidden_channels: Optional[int] = None
     dtype: str = 'float32'
     rank: int = 2
+    kernel: int = 3
 
     @property
     def hidden(self) -> int:
-        return default_hidden_channels(self.channels) if self.hidden_channels is None else self.hidden_channels
+        if self.hidden_channels is None:
+            return default_hidden_channels(self.channels, self.kernel)
+        return self.hidden_channels
 
     @property
     def elements(self) -> int:
@@ -80,7 +84,7 @@ def checked(sizes: Sizes) -> Sizes:
     """
     numbers = dict(sizes._asdict(), hidden_channels=sizes.hidden)
     wrong = [name for name in ('batch', 'channels', 'frames', 'height', 'width', 'iterations', 'hidden_channels',
-                         'rank')
+                         'rank', 'kernel')
              if numbers[name] < 1]
     if wrong:
         raise ValueError(f'{", ".join(wrong)} must be 1 or more, got {sizes}.')
@@ -92,7 +96,7 @@ def checked(sizes: Sizes) -> Sizes:
 def parameters(sizes: Sizes) -> int:
     """What the neck learns, for one map; whatever the clips."""
     c, m = checked(sizes).channels, sizes.hidden
-    return 4 * c * m + c + m + 3 * len(sizes.windows) * m
+    return (3 + sizes.kernel) * c * m + c + m + 3 * len(sizes.windows) * m
 
 
 def saved_bytes(sizes: Sizes) -> int:
@@ -104,6 +108,8 @@ def saved_bytes(sizes: Sizes) -> int:
     b, c, t, s, n = checked(sizes).batch, sizes.channels, sizes.frames, len(sizes.windows), sizes.elements
     whole, narrow = BYTES[sizes.dtype]
     found = whole * n + narrow * ((1 + 2 * s) * n + (3 * s + 2) * sizes.hidden_elements)
+    if sizes.dtype == 'float32' and sizes.kernel > 1:       # the weights over time, turned to be multiplied
+        found += whole * sizes.kernel * c * sizes.hidden
     if sizes.dtype != 'float32':        # the features in float32, and CIM's weights in the dtype of the maps
         found += whole * n + narrow * parameters(sizes)
     found += whole * (sizes.iterations - 1) * (2 * n + b * c * t * t)
@@ -118,7 +124,7 @@ def operations(sizes: Sizes) -> int:
 
 def _merging(sizes: Sizes) -> int:
     s = len(sizes.windows)
-    return 4 * (1 + s) * sizes.elements * sizes.hidden + 6 * s * sizes.hidden_elements
+    return 2 * (1 + sizes.kernel + 2 * s) * sizes.elements * sizes.hidden + 6 * s * sizes.hidden_elements
 
 
 def _over_time(sizes: Sizes) -> int:

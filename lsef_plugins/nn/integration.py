@@ -15,27 +15,27 @@ from .multiplied import PointwiseConv3d, TemporalConv3d
 BANDS_OF = ('stable', 'restored')
 
 
-def default_hidden_channels(channels: int) -> int:
-    """An eighth of the channels, between 8 and 32: about 1 % of the parameters of an R50-class recognizer."""
-    return max(8, min(channels // 8, 32))
+def default_hidden_channels(channels: int, kernel: int = 3) -> int:
+    """With a kernel of one frame an eighth of the channels, between 8 and 29; with a longer one fewer, for equal size.
+
+    With the default kernel that is a twelfth, between 5 and 19: under 1 % of the parameters of an R50-class recognizer.
+    """
+    return max(1, max(8, min(channels // 8, 29)) * 4 // (3 + kernel))
 
 
 class ConsistencyIntegrationModule(nn.Module):
     r"""CIM: multi-scale reconstruction, which leaves a pretrained model's output as it was at the start.
 
     .. math::
-        y = x + W_o \operatorname{gelu}\Bigl(\sum_j \alpha_j B_j W_\ell \ell + \sum_w \beta_w W_s S_w
-            + \sum_w \gamma_w W_a |S_w|\Bigr)
-
-    with the base bands :math:`B_j` (they sum to the identity), the transient :math:`S_w` at the scale of each
-    window, gains :math:`\alpha, \beta, \gamma` per hidden channel, and :math:`W_o = 0` at initialisation.
-    :math:`|S_w|` is there because an event whose sign varies is invisible to a linear map. With
-    ``bands_of='restored'`` the bands are those of
-
-    .. math::
+        y = x + W_o \operatorname{gelu}\Bigl(\sum_j \alpha_j B_j W_\ell * \tilde x + \sum_w \beta_w W_s S_w
+            + \sum_w \gamma_w W_a |S_w|\Bigr), \qquad
         \tilde x = \ell + \operatorname{clip}_{4\hat\sigma}\bigl((1 - g)\,(x - \ell)\bigr)
 
-    in the place of :math:`\ell`: the features without their bad frames and without what no noise explains.
+    with the bands :math:`B_j` (they sum to the identity) of the restored features :math:`\tilde x`, which are the
+    stable part :math:`\ell` and at most four standard deviations of the rest: no bad frame, no spike.
+    :math:`W_\ell *` is a convolution over ``kernel`` frames, :math:`S_w` the transient at the scale of each window;
+    :math:`\alpha, \beta, \gamma` are gains per hidden channel, and :math:`W_o = 0` at initialisation.
+    :math:`|S_w|` is there because an event whose sign varies is invisible to a linear map.
 
     Args:
         channels: number of feature channels.
@@ -46,9 +46,11 @@ class ConsistencyIntegrationModule(nn.Module):
         limit_spikes: limit each value of the residual by its neighbours in time before the transient is pooled. It
             keeps isolated spikes out, and with them events that last one frame of the map.
         stable, transient: which parts are merged (ablation).
-        bands_of: ``stable``, or ``restored`` (above), which needs DDM's part as well.
+        bands_of: ``restored`` (above), which needs DDM's part as well, or ``stable``: those of :math:`\ell` itself. By
+            default restored where both parts are merged, else stable.
         kernel: frames that :math:`W_\ell` reads, an odd number: 1, each frame by itself; more, a convolution over time
             (zeros beyond the ends of the clip), which knows before from after. It holds ``kernel`` times the weights.
+            By default 3 where the stable part is merged.
 
     Shape:
         - ``x``: ``(b, c, t, h, w)``; ``stable``: ``(b, c, t, n)``; ``parts``: DDM's :class:`TransientPart`
@@ -60,11 +62,15 @@ class ConsistencyIntegrationModule(nn.Module):
 
     def __init__(self, channels: int, windows: Sequence[int] = (1, 3, 5), hidden_channels: Optional[int] = None,
                  influence_clip: Optional[float] = 4.0, limit_spikes: bool = False, stable: bool = True,
-                 transient: bool = True, bands_of: str = 'stable', kernel: int = 1) -> None:
+                 transient: bool = True, bands_of: Optional[str] = None, kernel: Optional[int] = None) -> None:
         super().__init__()
         check_windows(windows)
         if not (stable or transient):
             raise ValueError('CIM has nothing to merge: switch on the stable part, the transient part or both.')
+        if bands_of is None:
+            bands_of = 'restored' if stable and transient else 'stable'
+        if kernel is None:
+            kernel = 3 if stable else 1
         if bands_of not in BANDS_OF:
             raise ValueError(f'bands_of {bands_of!r} is unknown; choose one of {", ".join(BANDS_OF)}.')
         if bands_of == 'restored' and not stable:
@@ -81,7 +87,7 @@ class ConsistencyIntegrationModule(nn.Module):
         self.windows = tuple(int(w) for w in windows)
         self.influence_clip, self.limit_spikes = influence_clip, limit_spikes
         self.bands_of, self.kernel = bands_of, kernel
-        hidden = default_hidden_channels(channels) if hidden_channels is None else hidden_channels
+        hidden = default_hidden_channels(channels, kernel) if hidden_channels is None else hidden_channels
         if hidden < 1:
             raise ValueError(f'hidden_channels is the width of the merge and at least 1, got {hidden}.')
         scales = len(self.windows)

@@ -1,6 +1,6 @@
 r"""LSEF: SEM, DDM and CIM as one module on feature maps ``(b, c, t, h, w)``."""
 import warnings
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -55,10 +55,11 @@ class LSEF(nn.Module):
         sem, ddm, cim: True, or a dict of arguments of :class:`StabilityEncodingModule`,
             :class:`DynamicDecouplingModule` and :class:`ConsistencyIntegrationModule`; False switches the part off:
             without SEM there is no stable part and no frame gate, without DDM no transient part, without CIM the
-            merge knows one time scale only. Without SEM and DDM nothing is separated: all of the features counts
-            as stable, and CIM puts their own time scales together again. ``sem=dict(type=MyStable, ...)`` and
-            ``ddm=dict(type=MyTransient, ...)`` put modules of your own in their places
-            (:mod:`lsef_plugins.nn.own_parts`).
+            merge reads each frame of both parts by itself, at one time scale. Without SEM and DDM nothing is
+            separated: all of the features counts as stable, and CIM puts their own time scales together again. The
+            bands are by default those of the restored features where both parts are merged and DDM is our own.
+            ``sem=dict(type=MyStable, ...)`` and ``ddm=dict(type=MyTransient, ...)`` put modules of your own in their
+            places (:mod:`lsef_plugins.nn.own_parts`).
         merge: which parts CIM puts together: ``stable``, ``transient`` or both (of those that exist). A part that is
             left out is still taken from the features. ``()``: no merge at all, the module only separates.
         on_nonfinite: what to do with a clip that holds NaN or Inf. ``raise`` names the frames; ``isolate`` warns
@@ -104,9 +105,15 @@ class LSEF(nn.Module):
         transient = 'transient' in merge and self.ddm is not None
         if not (stable or transient):
             raise ValueError(f'merge={tuple(merge)} names only parts that are switched off.')
-        options = dict(windows=(1, )) if cim is False else arguments_of('cim', cim, ConsistencyIntegrationModule)
-        if options.get('bands_of') == 'restored' and (self.sem is None or not isinstance(
-                self.ddm, DynamicDecouplingModule)):
+        options: Dict[str, Any]
+        if cim is False:
+            options = dict(windows=(1, ), bands_of='stable', kernel=1)
+        else:
+            options = arguments_of('cim', cim, ConsistencyIntegrationModule)
+        restores = self.sem is not None and isinstance(self.ddm, DynamicDecouplingModule)
+        if options.get('bands_of') is None and not restores:
+            options['bands_of'] = 'stable'
+        if options.get('bands_of') == 'restored' and not restores:
             came = f'sem={self.sem and type(self.sem).__name__}, ddm={self.ddm and type(self.ddm).__name__}'
             raise ValueError("cim=dict(bands_of='restored') takes SEM's frame gate and what DDM has left of the "
                              f'features, got {came}. Switch both on, DDM being our own or a child of it, or leave '

@@ -12,14 +12,15 @@ from lsef_plugins.nn.cost import Rates, Sizes
 CASES = (Sizes(2, 24, 8, 7, 5), Sizes(3, 72, 5, 6, 6), Sizes(1, 300, 16, 4, 5), Sizes(2, 40, 8, 9, 7, iterations=2),
          Sizes(2, 24, 9, 6, 10, iterations=4), Sizes(2, 32, 8, 7, 7, windows=(1, 5)),
          Sizes(2, 48, 6, 8, 7, windows=(1, ), hidden_channels=20),
-         Sizes(1, 32, 3, 9, 8), Sizes(2, 56, 8, 7, 6, rank=3))
+         Sizes(1, 32, 3, 9, 8), Sizes(2, 56, 8, 7, 6, rank=3), Sizes(2, 72, 8, 7, 6, kernel=1),
+         Sizes(1, 300, 16, 4, 5, kernel=5))
 HALF = tuple(sizes._replace(dtype='bfloat16') for sizes in CASES if sizes.iterations == 1)
 
 
 def neck_of(sizes):
     torch.manual_seed(0)
     neck = LSEF(sizes.channels, rank=sizes.rank, iterations=sizes.iterations,
-                cim=dict(windows=sizes.windows, hidden_channels=sizes.hidden_channels))
+                cim=dict(windows=sizes.windows, hidden_channels=sizes.hidden_channels, kernel=sizes.kernel))
     torch.nn.init.normal_(neck.cim.out.weight, std=0.02)
     x = torch.randn(*sizes[:5]).to(getattr(torch, sizes.dtype)).requires_grad_()
     return neck, x
@@ -75,7 +76,7 @@ def test_growth_laws():
     for double in (base._replace(batch=4), base._replace(height=14)):
         assert cost.parameters(double) == cost.parameters(base)
         assert cost.operations(double) == pytest.approx(2 * cost.operations(base), rel=1e-4)
-        assert cost.saved_bytes(double) == pytest.approx(2 * cost.saved_bytes(base), rel=1e-3)
+        assert cost.saved_bytes(double) == pytest.approx(2 * cost.saved_bytes(base), rel=5e-3)    # one copy of weights
     longer = base._replace(frames=16)
     assert cost.parameters(longer) == cost.parameters(base)
     assert cost.saved_bytes(longer) == pytest.approx(2 * cost.saved_bytes(base), rel=1e-2)

@@ -62,9 +62,9 @@ def naive(cim, x, stable, parts, exponent):
 
 
 ARGUMENTS = [dict(), dict(windows=(1,)), dict(windows=(1, 5)), dict(hidden_channels=3), dict(influence_clip=None),
-             dict(influence_clip=0.5), dict(stable=False), dict(transient=False), dict(bands_of='restored'),
-             dict(bands_of='restored', influence_clip=0.5),
-             dict(bands_of='restored', influence_clip=None, transient=False), dict(kernel=3),
+             dict(influence_clip=0.5), dict(stable=False), dict(transient=False), dict(bands_of='stable'),
+             dict(bands_of='stable', kernel=1), dict(kernel=1), dict(kernel=1, influence_clip=0.5),
+             dict(bands_of='restored', influence_clip=None, transient=False),
              dict(bands_of='restored', kernel=5, transient=False)]
 
 
@@ -111,7 +111,7 @@ def test_parameters_live_in_convolutions_only():
 
 
 def test_the_start_weighs_bands_fully_and_scales_evenly():
-    cim = ConsistencyIntegrationModule(C, windows=(1, 3, 5, 7), hidden_channels=2)
+    cim = ConsistencyIntegrationModule(C, windows=(1, 3, 5, 7), hidden_channels=2, bands_of='stable')
     assert cim.gains.weight.view(2, 12).tolist() == [[1.0] * 4 + [0.25] * 8] * 2
     # Bands of weight one are the stable part itself: an average hides nothing at the start.
     x, stable, parts = inputs()
@@ -158,17 +158,21 @@ def test_autocast_does_not_reach_the_time_scales(dtype):
     assert torch.equal(plain, cast) and len(cast) == 3 * len(x), 'all scales of all clips'
 
 
-def test_reversing_time_reverses_the_output():
+@pytest.mark.parametrize('options', [dict(), dict(kernel=1), dict(bands_of='stable')], ids=str)
+def test_reversing_time_reverses_the_output_but_for_the_kernel_which_knows_before_from_after(options):
     x, stable, parts = inputs()
-    cim = randomised(ConsistencyIntegrationModule(C))
+    cim = randomised(ConsistencyIntegrationModule(C, **options))
     y = cim(x, stable, parts)
-    back = cim(x.flip(2), stable.flip(2), parts._replace(residual=parts.residual.flip(2)))
-    torch.testing.assert_close(back.flip(2), y, rtol=0, atol=1e-5)
+    reversed_ = x.flip(2), stable.flip(2), parts._replace(residual=parts.residual.flip(2))
+    assert torch.allclose(cim(*reversed_).flip(2), y, rtol=0, atol=1e-5) == (cim.kernel == 1)
+    with torch.no_grad():
+        cim.from_stable.weight.copy_(cim.from_stable.weight.flip(2))
+    torch.testing.assert_close(cim(*reversed_).flip(2), y, rtol=0, atol=1e-5)
 
 
 def test_a_threshold_on_frames_replaces_that_on_elements():
     x, stable, parts = inputs()
-    cim = randomised(ConsistencyIntegrationModule(C))
+    cim = randomised(ConsistencyIntegrationModule(C, bands_of='stable'))
     never = parts._replace(frame_threshold=torch.full((B, 1, 1, 1), 1e3))
     silent = parts._replace(residual=0 * parts.residual)
     torch.testing.assert_close(cim(x, stable, never), cim(x, stable, silent), rtol=0, atol=1e-6)
@@ -182,11 +186,25 @@ def test_one_frame_is_merged_without_neighbours():
     assert one.shape == (B, C, 1, H, W) and one.isfinite().all()
 
 
-@pytest.mark.parametrize('channels, hidden', [(3, 8), (64, 8), (80, 10), (256, 32), (2048, 32)])
-def test_the_width_is_an_eighth_between_8_and_32(channels, hidden):
-    assert default_hidden_channels(channels) == hidden
-    if channels < 100:
-        assert ConsistencyIntegrationModule(channels).gains.out_channels == hidden
+@pytest.mark.parametrize('channels, one, three', [(3, 8, 5), (64, 8, 5), (120, 15, 10), (256, 29, 19), (2048, 29, 19)])
+def test_the_width_is_an_eighth_between_8_and_29_and_as_many_weights_with_a_kernel(channels, one, three):
+    assert default_hidden_channels(channels, 1) == one and default_hidden_channels(channels) == three
+    assert default_hidden_channels(channels, 999) == 1
+    for kernel, hidden in ((None, three), (1, one), (3, three)):
+        cim = ConsistencyIntegrationModule(channels, kernel=kernel)
+        assert cim.gains.out_channels == hidden
+        assert sum(p.numel() for p in cim.parameters()) < 4.2 * channels * one + 50 * one
+
+
+def test_at_2048_channels_it_stays_under_one_per_cent_of_tsn_r50():
+    assert sum(p.numel() for p in ConsistencyIntegrationModule(2048).parameters()) + 2048 < 0.01 * 24.33e6
+
+
+@pytest.mark.parametrize('options, bands_of, kernel', [
+    (dict(), 'restored', 3), (dict(transient=False), 'stable', 3), (dict(stable=False), 'stable', 1)], ids=str)
+def test_what_is_not_said_follows_from_what_is_merged(options, bands_of, kernel):
+    cim = ConsistencyIntegrationModule(C, **options)
+    assert (cim.bands_of, cim.kernel) == (bands_of, kernel)
 
 
 @pytest.mark.parametrize('options, message', [

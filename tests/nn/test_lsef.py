@@ -45,7 +45,7 @@ OPTIONS = {
     'soft, hard': dict(sem=dict(mode='soft', start='geometric_median'), ddm=dict(exponent=math.inf)),
     'no clip': dict(cim=dict(influence_clip=None), rank=3), 'frames': dict(ddm=dict(group='frame'), iterations=2),
     'no sem': dict(sem=False), 'no ddm': dict(ddm=False), 'no cim': dict(cim=False),
-    'restored': dict(cim=dict(bands_of='restored')), 'kernel': dict(cim=dict(bands_of='restored', kernel=3)),
+    'restored': dict(cim=dict(kernel=1)), 'stable': dict(cim=dict(bands_of='stable', kernel=1)),
     'cim alone': dict(sem=False, ddm=False), 'transient alone': dict(cim=False, merge=('transient', )),
 }
 
@@ -202,6 +202,17 @@ def test_the_restored_are_the_base_and_what_deviates_from_it_gated_and_within_th
     far = (read[0] - x).abs()
     assert parts.frame_gate[:, 4].min() > 0.9 and far[0, 1, 8, 1, 1] > 10 * (limit is not math.inf)
     assert far[:, :, 9].max() < 1e-4 or cim.get('influence_clip') == 1.0
+
+
+@pytest.mark.parametrize('options, bands_of, kernel', [
+    (dict(), 'restored', 3), (dict(iterations=2, cim=dict(windows=(1, 5))), 'restored', 3),
+    (dict(cim=dict(bands_of=None, kernel=None)), 'restored', 3), (dict(ddm=False), 'stable', 3),
+    (dict(sem=False), 'stable', 1), (dict(sem=False, ddm=False), 'stable', 3), (dict(cim=False), 'stable', 1),
+    (dict(merge=('stable', )), 'stable', 3), (dict(merge=('transient', )), 'stable', 1),
+    (dict(ddm=dict(type=nn.Identity)), 'stable', 3)], ids=str)
+def test_what_cim_reads_by_default_follows_from_the_parts_that_are_there(options, bands_of, kernel):
+    cim = LSEF(C, **options).cim
+    assert (cim.bands_of, cim.kernel) == (bands_of, kernel)
 
 
 def test_with_nothing_merged_the_parts_come_out_and_the_features_pass():

@@ -101,8 +101,10 @@ def test_every_reader_learns_from_the_first_step_and_necks_begin_as_the_identity
 def test_the_rivals_are_as_large_as_the_largest_of_ours_and_one_reads_what_the_studys_does():
     from lsef_plugins.engine.neck_study.statistics_head import MeanExcursionHead
     size = {name: sum(p.numel() for p in make().parameters()) for name, make in tool.READERS.items()}
-    assert max(size.values()) == size['convolution'] and size['convolution+excursions'] > 0.98 * size['neck+all']
-    assert size['neck+head'] < size['neck+all'] < 1.001 * size['convolution']
+    assert max(size.values()) == size['convolution'] and size['convolution+excursions'] > 0.98 * size['stable+all']
+    for ours in ('neck', 'stable', 'restored'):
+        assert size[f'{ours}+head'] < size[f'{ours}+all'] < 1.001 * size['convolution']
+        assert size[f'{ours}+all'] > 0.97 * size['convolution']
     head, x = MeanExcursionHead(7, 32).eval(), tool.maps(clips('broad', count=14)[1])
     read = []
     head.fc_cls.register_forward_pre_hook(lambda module, args: read.append(args[0]))

@@ -1,4 +1,4 @@
-"""As many parameters for every arm: those of neck and head together, which LSEFNeck and LSEFHead as they come set.
+"""As many parameters for every arm: those of neck and head together, which an LSEFNeck and LSEFHead set.
 
 The number of hidden channels of a neck is chosen so that its arm comes nearest to that. The count grows by a fixed
 amount with each hidden channel, so two counts tell the width. Without a neck there is nothing to choose.
@@ -28,7 +28,7 @@ def _counted(config: str, channels: int) -> int:
 
 
 def reference(channels: int, neck: dict, head: dict) -> int:
-    """The budget: LSEFNeck and LSEFHead as they come."""
+    """The budget: this neck and head at their own widths."""
     return parameters_of(neck, channels) + parameters_of(head, channels)
 
 
@@ -37,8 +37,8 @@ def with_width(neck: dict, width: int) -> dict:
     if neck['type'] != 'LSEFNeck':
         return dict(neck, width=width)
     cim = neck.get('cim', True)
-    if cim is False:            # without CIM the merge knows one scale only: said so that its width can be said
-        cim = dict(windows=(1, ))
+    if cim is False:            # what the merge is without CIM: said so that its width can be said
+        cim = dict(windows=(1, ), bands_of='stable', kernel=1)
     return dict(neck, cim=dict({} if cim is True else cim, hidden_channels=width))
 
 

@@ -34,7 +34,7 @@ MODEL: dict[str, Any] = dict(
     backbone=dict(type='ResNet3dSlowOnly', depth=18, pretrained=None, base_channels=8, lateral=False,
                   conv1_kernel=(1, 3, 3), conv1_stride_s=1, conv1_stride_t=1, pool1_stride_t=1, inflate=(0, 0, 1, 1),
                   norm_eval=False),
-    neck=dict(type='LSEFNeck'),
+    neck=dict(type='LSEFNeck', cim=dict(bands_of='stable', kernel=1)),     # the merge the study began with
     cls_head=dict(type='I3DHead', in_channels=64, num_classes=7, spatial_type='avg', dropout_ratio=0.2,
                   average_clips='prob'),
     data_preprocessor=dict(type='ActionDataPreprocessor', mean=[120.0] * 3, std=[60.0] * 3, format_shape='NCTHW'))

@@ -25,8 +25,7 @@ class LSEFNeck(DecomposingNeck):
         site: place of your own: ``dict(module='backbone.layer3', side='out', layout='b c t h w', channels=256)``;
             ``layout`` is an einops pattern of the axes b c t h w, ``sizes`` gives lengths it cannot infer.
         rank, iterations, sem, ddm, cim, on_nonfinite: see :class:`lsef_plugins.nn.LSEF`; ``sem=False`` and so on
-            switch a part off for ablation; ``cim=dict(bands_of='restored', kernel=3)`` is better where the backbone
-            reads each frame by itself. ``sem=dict(type='MyStable', ...)`` and ``ddm=dict(type='MyTransient', ...)``
+            switch a part off for ablation. ``sem=dict(type='MyStable', ...)`` and ``ddm=dict(type='MyTransient', ...)``
             take registered modules of your own instead (docs/own_decomposition.md).
         aux_loss: weights of the auxiliary losses, by name: ``reconstruction``, ``rank``, ``density``,
             ``consistency``. None weighs anything by default: no benefit has been measured. With a weight the

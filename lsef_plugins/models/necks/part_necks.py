@@ -6,7 +6,7 @@ Each is the residual merge of LSEF with a part of its inputs, and the identity b
 .. math::
     \text{SEM: } y = x + W_o \operatorname{gelu}(W_\ell \ell) \qquad
     \text{DDM: } y = x + W_o \operatorname{gelu}(W_s s + W_a |s|) \qquad
-    \text{CIM: } y = x + W_o \operatorname{gelu}\Bigl(\sum_j \alpha_j B_j W_\ell x\Bigr)
+    \text{CIM: } y = x + W_o \operatorname{gelu}\Bigl(\sum_j \alpha_j B_j W_\ell * x\Bigr)
 
 Source:
     arXiv:2511.11406 names the three modules and their roles; what one of them is without the others is ours.
@@ -43,7 +43,7 @@ class StabilityEncodingNeck(DecomposingNeck):
                  on_nonfinite: str = 'auto', aux_loss: Optional[Mapping[str, float]] = None,
                  init_cfg: Optional[Mapping] = None, **options: Any) -> None:
         super().__init__(in_channels, num_segments, site, aux_loss, init_cfg)
-        self.build_streams(sem=options, ddm=False, cim=dict(windows=(1, ), hidden_channels=hidden_channels),
+        self.build_streams(sem=options, ddm=False, cim=dict(windows=(1, ), kernel=1, hidden_channels=hidden_channels),
                            on_nonfinite=on_nonfinite)
 
 
@@ -105,7 +105,7 @@ class ConsistencyIntegrationNeck(DecomposingNeck):
     def __init__(self, in_channels: Channels = None, num_segments: Optional[int] = None,
                  site: Optional[Mapping[str, Any]] = None, windows: Any = (1, 3, 5),
                  hidden_channels: Optional[int] = None, on_nonfinite: str = 'auto',
-                 init_cfg: Optional[Mapping] = None, kernel: int = 1) -> None:
+                 init_cfg: Optional[Mapping] = None, kernel: int = 3) -> None:
         super().__init__(in_channels, num_segments, site, None, init_cfg)
         merge = dict(windows=windows, hidden_channels=hidden_channels, kernel=kernel)
         self.build_streams(sem=False, ddm=False, cim=merge, on_nonfinite=on_nonfinite)

@@ -26,16 +26,18 @@ def built(arm, size=SMALL):
 
 
 @pytest.mark.parametrize('arm', TUNABLE, ids=lambda arm: arm.name)
-def test_neck_and_head_hold_as_many_parameters_as_lsef_as_it_comes(arm):
+def test_neck_and_head_hold_as_many_parameters_as_the_declared_arm(arm):
     model = built(arm)
     held = sum(p.numel() for part in (model.neck, model.cls_head) for p in part.parameters())
     assert held == arm.parameters(SMALL)
     assert abs(held - SMALL.budget) <= 0.035 * SMALL.budget
 
 
-def test_the_budget_is_lsefs_as_it_comes():
+def test_the_budget_is_that_of_a_neck_of_its_own_width_and_the_neck_as_it_comes_has_it_too():
     model = built(design.ARMS[design.DECLARED])
-    plain = MODELS.build(dict(type='LSEFNeck', in_channels=64))
+    plain = MODELS.build(dict(design.STABLE, in_channels=64))
+    assert built(design.ARMS['lsef/lsef']).neck.streams[0].cim.out.in_channels == MODELS.build(
+        dict(type='LSEFNeck', in_channels=64)).streams[0].cim.out.in_channels
     assert sum(p.numel() for p in model.neck.parameters()) == sum(p.numel() for p in plain.parameters())
     assert design.ARMS[design.DECLARED].parameters(SMALL) == SMALL.budget
 
@@ -93,8 +95,9 @@ def test_tpn_is_the_hosts_and_over_the_budget(name):
 
 
 def test_ablations_are_what_they_say():
-    parts = {name: built(design.ARMS[f'lsef-{name}/avg']).neck.streams[0] for name in design.ABLATIONS}
-    whole = built(design.ARMS['lsef/avg']).neck.streams[0]
+    parts = {name: built(design.ARMS[f'lsef-stable-{name}/avg']).neck.streams[0] for name in design.ABLATIONS}
+    whole = built(design.ARMS['lsef-stable/avg']).neck.streams[0]
+    assert {(part.cim.bands_of, part.cim.kernel) for part in (whole, *parts.values())} == {('stable', 1)}
     assert whole.cim.windows == (1, 3, 5) and whole.sem.robust_iters == 1 and whole.ddm.gate_frames
     assert parts['nosem'].sem is None and parts['noddm'].ddm is None and parts['nocim'].cim.windows == (1, )
     assert parts['nogate'].sem.robust_iters == 0 and not parts['nogate'].ddm.gate_frames
@@ -106,8 +109,10 @@ def test_the_variants_are_the_neck_with_other_bands_and_another_head():
     model = built(design.ARMS['lsef-restored/all'])
     assert model.neck.streams[0].cim.bands_of == 'restored' and tuple(model.cls_head.options['read']) == (
         'pool', 'stable', 'excursion', 'transient')
-    stock, kernel = (built(design.ARMS[name]).neck.streams[0].cim for name in ('lsef/all', 'lsef-kernel/lsef'))
-    assert (stock.bands_of, stock.kernel, kernel.bands_of, kernel.kernel) == ('stable', 1, 'restored', 3)
+    stock, *others = (built(design.ARMS[name]).neck.streams[0].cim
+                      for name in ('lsef/all', 'lsef-stable/all', 'lsef-restored/all'))
+    assert (stock.bands_of, stock.kernel) == ('restored', 3)
+    assert [(other.bands_of, other.kernel) for other in others] == [('stable', 1), ('restored', 1)]
 
 
 def test_every_arm_has_the_same_tuning_and_its_own_seeds():
@@ -122,8 +127,8 @@ def test_every_arm_has_the_same_tuning_and_its_own_seeds():
     assert len({repr(arm.optim_wrapper(0.1)) for arm in design.ARMS.values() if arm.recipe == 'muon'}) == 1
 
 
-@pytest.mark.parametrize('name, matrices, classifier', [('lsef/avg', 0.003, 0.5), ('lsef/lsef+sgd', 0.5, 0.05),
-                                                        ('lsef/lsef+rao', 0.5, 0.05)])
+@pytest.mark.parametrize('name, matrices, classifier', [('lsef/avg', 0.003, 0.5), ('lsef-stable/lsef+sgd', 0.5, 0.05),
+                                                        ('lsef-stable/lsef+rao', 0.5, 0.05)])
 def test_the_rate_is_that_of_the_classifier_and_under_sgd_of_all(name, matrices, classifier):
     model = built(design.ARMS[name])
     wrapper = build_optim_wrapper(model, design.ARMS[name].optim_wrapper(0.5))
@@ -151,11 +156,11 @@ def test_a_long_tail_is_tested_on_equal_classes():
 def test_the_plan_counts_the_runs():
     arms = [design.ARMS[name] for name in design.MAIN]
     told = design.plan([design.CELLS['default_clean']], arms, SMALL, 2, 5, 7)
-    assert 'together 154 runs' in told and 'tuning: 84 runs in each of 1 cells' in told and 'tconv/mmd: ' in told
-    assert 'together 70 runs' in design.plan([design.CELLS['default_clean']], arms, SMALL, 0, 5, 7)
+    assert 'together 165 runs' in told and 'tuning: 90 runs in each of 1 cells' in told and 'tconv/mmd: ' in told
+    assert 'together 75 runs' in design.plan([design.CELLS['default_clean']], arms, SMALL, 0, 5, 7)
     cells = [design.CELLS[name] for name in ('default_clean', 'hard_clean', 'longtail_clean', 'hard_augmented')]
     told = design.plan(cells, arms, SMALL, 1, 5, 7, 'default')
-    assert 'tuning: 42 runs in each of 2 cells (default_clean, default_augmented)' in told
-    assert 'together 364 runs' in told
+    assert 'tuning: 45 runs in each of 2 cells (default_clean, default_augmented)' in told
+    assert 'together 390 runs' in told
     with pytest.raises(ValueError, match="tune_on='easy' is no preset"):
         design.plan(cells, arms, SMALL, 1, 5, 7, 'easy')

@@ -72,7 +72,7 @@ def test_every_parameter_is_in_a_leaf_that_optimizers_know_and_learns_within_two
 
 def test_sem_is_lsef_without_ddm_and_cim():
     neck = awake(build('SEM', rank=1, hidden_channels=5))
-    lsef = LSEF(C, rank=1, ddm=False, cim=dict(windows=(1, ), hidden_channels=5))
+    lsef = LSEF(C, rank=1, ddm=False, cim=dict(windows=(1, ), kernel=1, hidden_channels=5))
     lsef.load_state_dict(neck.streams[0].state_dict())
     assert torch.equal(neck(clip())[0], lsef(clip()))
 
@@ -126,7 +126,7 @@ OPTIONS = [
     ('SEM', 'sem', dict(rank=3, mode='soft', robust_iters=2, frame_kappa=3.0, bandwidth=1.5,
                         start='geometric_median', slow_basis='dct')),
     ('DDM', 'ddm', dict(kappa=2.0, exponent=1.0, group='frame', gate_frames=False)),
-    ('CIM', 'cim', dict(windows=(1, 3), kernel=3))]
+    ('CIM', 'cim', dict(windows=(1, 3), kernel=5))]
 
 
 @pytest.mark.parametrize('name, part, options', OPTIONS)
