@@ -48,10 +48,10 @@ def test_processes_end_where_one_does_with_the_same_global_batch(ends, world):
             if not value.is_floating_point():
                 continue
             way, apart = (value - one['start'][key]).norm(), (value - several[kind][key]).norm()
-            # Sums in another order, which RAO lifts where a gradient has almost one direction only (3e-3 of the way in
-            # the neck's last layer, under 3e-4 elsewhere). Gradients that are summed instead of averaged, or not
-            # exchanged in the last iteration of an accumulation, are half a way off and more.
-            assert apart <= 1e-2 * way + 1e-6 * value.norm(), f'{kind} {key}: {apart} apart after {way}'
+            # Sums in another order, which RAO lifts where a gradient has almost one direction only (1.2e-2 of the way
+            # in the neck's last layer, which has 5 columns; under 6e-4 elsewhere). Gradients that are summed instead of
+            # averaged, or not exchanged in the last iteration of an accumulation, are half a way off and more.
+            assert apart <= 3e-2 * way + 1e-6 * value.norm(), f'{kind} {key}: {apart} apart after {way}'
             if key.startswith(('neck.', 'cls_head.')) and 'floor' not in key:
                 assert way > 0, f'{key} has not learned'
 

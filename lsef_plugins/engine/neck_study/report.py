@@ -22,6 +22,7 @@ EXPLAINED = (
 CHOSEN = '{against} was not declared beforehand ({declared} was): these p describe, they decide nothing.'
 CORRUPTED = 'corrupted'
 LEVEL = 0.01
+OVER_CELLS = 'mean over the cells'
 Results = dict[tuple[str, str], list[dict[str, Any]]]
 
 
@@ -58,6 +59,25 @@ def comparisons(results: Results, minuend: str = DECLARED) -> dict[tuple[str, st
     return found
 
 
+def over_cells(results: Results) -> Results:
+    """Each arm's runs of one seed in all cells as one run, whose scores are their means: ``(OVER_CELLS, arm)``.
+
+    Arms that lack a cell or a seed of it are left out, and with fewer than two cells there is nothing to average.
+    """
+    cells = list(dict.fromkeys(cell for cell, _ in results))
+    seeds = {tuple(result['seed'] for result in runs) for runs in results.values()}
+    if len(cells) < 2 or len(seeds) > 1:
+        return {}
+    found = {}
+    for arm in dict.fromkeys(arm for _, arm in results):
+        if all((cell, arm) in results for cell in cells):
+            found[OVER_CELLS, arm] = [
+                dict(each[0], cell=OVER_CELLS, uar={name: statistics.fmean(result['uar'][name] for result in each)
+                                                    for name in each[0]['uar']})
+                for each in zip(*(results[cell, arm] for cell in cells))]
+    return found
+
+
 def spread(values: Sequence[float]) -> str:
     tail = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
     return f'{statistics.fmean(values):.1f}{tail}'
@@ -86,6 +106,13 @@ def score_table(cell: str, arms: Sequence[Arm], results: Results, rates: dict, b
         rows.append([name, f'{held} ({held / budget:.2f})', f'{rate:g}{edge}',
                      *(spread(found[arm.name][name]) for name in names)])
     return table(['neck/head', 'parameters (of the budget)', 'rate', *names], rows)
+
+
+def mean_table(arms: Sequence[Arm], together: Results) -> str:
+    """Clean and corrupted of each arm that was run in all cells."""
+    found = {arm.name: measures(together[OVER_CELLS, arm.name]) for arm in arms if (OVER_CELLS, arm.name) in together}
+    names = [name for name in (CLEAN, CORRUPTED) if name in next(iter(found.values()))]
+    return table(['neck/head', *names], [[arm, *(spread(each[name]) for name in names)] for arm, each in found.items()])
 
 
 def difference_table(cell: str, arms: Sequence[Arm], against: dict[tuple[str, str], dict[str, Any]],
@@ -147,9 +174,15 @@ def report(study: Any, results: Results, minuend: str = DECLARED) -> str:
              f'{study.size.budget} parameters. {EXPLAINED.format(against=minuend)} '
              '* = at the edge of the grid.']
     if minuend == DECLARED:
-        parts += ['## What is shown', verdict(cells, arms, results, against)]
+        both = {**against, **comparisons(over_cells(results), minuend)}
+        parts += ['## What is shown', verdict([*cells, OVER_CELLS], arms, results, both)]
     else:
         parts.append(CHOSEN.format(against=minuend, declared=DECLARED))
+    together = over_cells(results)
+    if together:
+        parts += [f'## {OVER_CELLS.capitalize()}',
+                  'Scores of a seed are averaged over the cells first; Holm over the arms.', mean_table(arms, together),
+                  difference_table(OVER_CELLS, arms, comparisons(together, minuend), minuend)]
     for cell in cells:
         parts += [f'## {cell}', score_table(cell, arms, results, study.rates, study.size.budget)]
         if any(key[0] == cell for key in against):
@@ -166,7 +199,9 @@ def as_data(study: Any, results: Results, minuend: str = DECLARED) -> dict[str, 
                                         against=against.get((cell.name, arm.name)), runs=results[cell.name, arm.name])
                          for arm in study.arms} for cell in study.cells}
     return _plain(dict(declared=DECLARED, against=minuend, size=study.size.name, budget=study.size.budget,
-                       seeds=study.seeds, tuning_seeds=study.tuning_seeds, conditions=study.tested, cells=cells))
+                       seeds=study.seeds, tuning_seeds=study.tuning_seeds, conditions=study.tested, cells=cells,
+                       over_cells={arm: values for (_, arm), values in
+                                   comparisons(over_cells(results), minuend).items()}))
 
 
 def _plain(value: Any) -> Any:

@@ -205,6 +205,40 @@ def test_p_values_are_corrected_over_all_cells_and_arms(tmp_path):
         6 * one['p'])
 
 
+def test_over_the_cells_each_seed_is_averaged_before_it_is_tested(tmp_path):
+    def runs(*clean):
+        return [dict(seed=seed, uar={'clean': value, 'flicker/1': value - 0.2}) for seed, value in enumerate(clean)]
+
+    results = {('easy', 'ours'): runs(0.6, 0.7, 0.8), ('hard', 'ours'): runs(0.3, 0.3, 0.4),
+               ('easy', 'theirs'): runs(0.5, 0.5, 0.9), ('hard', 'theirs'): runs(0.2, 0.3, 0.2),
+               ('easy', 'once'): runs(0.5, 0.5, 0.5)}
+    together = report.over_cells(results)
+    assert set(together) == {(report.OVER_CELLS, 'ours'), (report.OVER_CELLS, 'theirs')}, 'once lacks a cell'
+    scores = report.measures(together[report.OVER_CELLS, 'ours'])
+    assert scores['clean'] == pytest.approx([45, 50, 60]) and scores['corrupted'] == pytest.approx([25, 30, 40])
+    (values, ) = report.comparisons(together, 'ours').values()
+    assert values['clean']['mean'] == pytest.approx((10 + 10 + 5) / 3)
+    # Student's test of 10, 10, 5 with two degrees of freedom: t = 5, p = 1 - t / sqrt(2 + t^2)
+    assert values['p'] == pytest.approx(1 - 5 / math.sqrt(27))
+    assert not report.over_cells({key: each for key, each in results.items() if key[0] == 'easy'}), 'one cell'
+    uneven = {**results, ('hard', 'theirs'): runs(0.2, 0.3)}
+    assert not report.over_cells({key: each for key, each in uneven.items() if key[1] != 'once'}), 'a seed is missing'
+
+
+def test_a_report_of_several_cells_has_their_mean_and_decides_on_it(tmp_path):
+    cells = [CELL, design.CELLS['hard_clean']]
+    arms = [design.ARMS[name] for name in ARMS]
+    made = run.Study(cells, arms, tmp_path, TESTED, seeds=range(4), say=lambda line: None, work=planted)
+    results = made.run()
+    text = report.report(made, results)
+    part = text[text.index('## Mean over the cells'):text.index('## default_clean')]
+    assert '| lsef-stable/lsef | ' in part and '| tconv/mmd | -1.0 [-1.0, -1.0] | +5.0 [+5.0, +5.1] |' in part
+    assert '- mean over the cells: ahead of every rival of no larger budget' in text
+    data = report.as_data(made, results)
+    assert data['over_cells']['tconv/mmd']['corrupted']['mean'] == pytest.approx(5.025)
+    assert 'Mean over' not in report.report(*(lambda each: (each, each.run()))(study(tmp_path)[0]))
+
+
 def test_a_kind_is_the_mean_of_its_severities():
     uar = {'clean': 0.9, 'flicker/1': 0.8, 'flicker/5': 0.4, 'drop/1': 0.3, 'drop/5': 0.1}
     found = report.measures([dict(uar=uar)])

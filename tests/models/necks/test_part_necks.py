@@ -107,10 +107,10 @@ def test_ddm_without_a_base_would_call_the_mean_an_event():
     assert LSEF(C, ddm=dict(kappa=0.5)).decompose(still).transient.abs().max() == 0
 
 
-@pytest.mark.parametrize('kernel', [1, 3])
-def test_cim_is_lsef_of_a_rank_at_which_nothing_is_separated(kernel):
-    neck, x = awake(build('CIM', kernel=kernel)), clip()
-    lsef = LSEF(C, rank=8, ddm=False, cim=dict(kernel=kernel))
+@pytest.mark.parametrize('options', [dict(), dict(kernel=1), dict(kernel=5, windows=(1, 5))], ids=str)
+def test_cim_is_lsef_of_a_rank_at_which_nothing_is_separated(options):
+    neck, x = awake(build('CIM', **options)), clip()
+    lsef = LSEF(C, rank=8, ddm=False, cim=options)
     lsef.load_state_dict(neck.streams[0].state_dict())
     assert torch.equal(neck(x)[0], lsef(x))
 
