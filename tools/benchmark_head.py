@@ -269,7 +269,10 @@ def goodness(cell: Dict[str, float], regime: str) -> float:
 # ---- all cells ------------------------------------------------------------------------------------------------------
 
 def settings_of(args: argparse.Namespace) -> Dict[str, Any]:
-    return dict(steps=args.steps, clips=args.clips, batch=BATCH, trained=TRAINED)
+    cim = neck().cim        # cells of a neck that has another merge as it comes are not this tool's
+    assert cim is not None
+    return dict(steps=args.steps, clips=args.clips, batch=BATCH, trained=TRAINED,
+                merge=f'{cim.bands_of}, kernel {cim.kernel}')
 
 
 def load(path: str, settings: Dict[str, Any]) -> Dict[str, Dict[str, float]]:

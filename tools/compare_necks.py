@@ -28,7 +28,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, default=5, help='runs of the best learning rate (default: %(default)s)')
     parser.add_argument('--steps', type=int, default=0, help='of each run (default: as designed)')
     parser.add_argument('--size', default='small', help='small, framewise (no temporal convolution in the backbone), '
-                        'dense (16 frames) or full (default: %(default)s)')
+                        'frozen (the same, not trained), dense (16 frames) or full (default: %(default)s)')
     parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'), help='(default: %(default)s)')
     parser.add_argument('--corrupted-clips', type=int, default=252,
                         help='test clips under each corruption (default: %(default)s)')

@@ -5,16 +5,17 @@ operators:
 
 .. math::
     \text{parameters} &= (3 + k) c m + c + m + 3 s m \\
-    \text{saved elements} &= (2 + 2 s) N + (3 s + 2)\, b m t n + (K - 1)(2 N + b c t^2) + \text{small} \\
+    \text{saved elements} &= (2 + 2 s) N + (3 s + 2)\, b m t n + k c m + (K - 1)(2 N + b c t^2) + \text{small} \\
     \text{merging} &= 2 (1 + k + 2 s) N m + 6 s\, b m t n \\
     \text{over time} &= 4 K N t + 2 s\, b m t^2 n + \text{small} \\
     \text{seconds} &= r_0 + r_1 N + r_2 (K - 1) N + r_3\, \text{merging} + r_4\, \text{over time} + r_5\, b t^2
         + r_6\, b c
 
 Saved elements are what the backward pass needs beyond the input: the restored features, the residual, 2 s maps of the
-transient and the merge's narrow maps. Merging and over time are the operations of one forward pass, two for each
-multiplication with an addition: CIM's convolutions, and products with t x t matrices. The rates :math:`r` are measured
-(``tools/measure_scaling.py``); a training step's are those of forward and backward.
+transient, the merge's narrow maps, and on a CPU, where a kernel of k > 1 is multiplied, its k c m weights turned.
+Merging and over time are the operations of one forward pass, two for each multiplication with an addition: CIM's
+convolutions, and products with t x t matrices. The rates :math:`r` are measured (``tools/measure_scaling.py``); a
+training step's are those of forward and backward.
 Axes: ``b`` clips, ``c`` channels, ``t`` frames, ``n`` positions h w.
 """
 from typing import NamedTuple, Optional, Sequence, Tuple
@@ -88,6 +89,8 @@ def checked(sizes: Sizes) -> Sizes:
              if numbers[name] < 1]
     if wrong:
         raise ValueError(f'{", ".join(wrong)} must be 1 or more, got {sizes}.')
+    if sizes.kernel % 2 == 0:
+        raise ValueError(f'kernel is an odd number of frames, got {sizes.kernel}.')
     if sizes.dtype not in BYTES:
         raise ValueError(f'dtype {sizes.dtype!r} is not modelled; choose one of {", ".join(BYTES)}.')
     return sizes

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lsef_plugins.functional import excursions, gated_out_of_reach, limited_mean, moving_average, transient_magnitude
+from lsef_plugins.functional.pooling import limited_features
 
 B, C, T, N = 2, 3, 9, 4
 
@@ -180,3 +181,12 @@ def test_no_frame_is_larger_than_the_limit_gate_or_no_gate():
     torch.testing.assert_close(half[:, :, 2], d[:, :, 2] * 2e-9)        # first the gate's share, then the limit
     assert torch.autograd.gradcheck(lambda z: gated_out_of_reach(z, torch.full((2, 2), 0.3), 2.0, 4.0),
                                     (torch.cat([0.7 * d[:, :, 1:2], 5e-9 * d[:, :, 2:]], 2).requires_grad_(), ))
+
+
+def test_what_is_limited_has_no_gradient_and_what_is_not_has_all_of_it():
+    residual = torch.tensor([-9.0, -4.0, -3.9, 0.0, 4.0, 4.1]).view(1, 1, 6, 1).requires_grad_()
+    limited_features(torch.zeros(1, 1, 6, 1), residual, torch.ones(1, 1, 1, 1), 4.0).sum().backward()
+    assert residual.grad.flatten().tolist() == [0, 1, 1, 1, 1, 0]
+    silent = torch.zeros(1, 1, 6, 1, requires_grad=True)
+    limited_features(torch.zeros(1, 1, 6, 1), silent, torch.zeros(1, 1, 1, 1), 4.0).sum().backward()
+    assert silent.grad.flatten().tolist() == [1] * 6, 'a channel that is silent may be woken'

@@ -65,6 +65,19 @@ def test_operations_are_exactly_those_pytorch_counts(compiled, sizes):
     assert cost.operations(sizes) == counter.get_total_flops()
 
 
+def test_what_the_bands_are_of_changes_no_figure(compiled):
+    sizes = CASES[1]
+    torch.manual_seed(0)
+    neck = LSEF(sizes.channels, cim=dict(bands_of='stable'))
+    torch.nn.init.normal_(neck.cim.out.weight, std=0.02)
+    x = torch.randn(*sizes[:5], requires_grad=True)
+    assert cost.parameters(sizes) == sum(p.numel() for p in neck.parameters())
+    assert kept_bytes(neck, x) == pytest.approx(cost.saved_bytes(sizes), rel=0.02)
+    with FlopCounterMode(display=False) as counter:
+        run(neck, x)
+    assert cost.operations(sizes) == counter.get_total_flops()
+
+
 def test_without_compiled_operators_about_twice_as_much_is_kept():
     with ops.backend('reference'):
         kept = kept_bytes(*neck_of(CASES[0]))
@@ -112,6 +125,8 @@ def test_a_ring_sends_nothing_alone_and_at_most_twice_the_gradients():
 
 
 def test_what_cannot_be_is_told():
+    with pytest.raises(ValueError, match='kernel is an odd number of frames, got 2'):
+        cost.parameters(CASES[0]._replace(kernel=2))
     with pytest.raises(ValueError, match='frames must be 1 or more'):
         cost.saved_bytes(CASES[0]._replace(frames=0))
     with pytest.raises(ValueError, match="'float16' is not modelled; choose one of float32, bfloat16"):

@@ -128,6 +128,16 @@ def test_the_modules_own_frame_gate_reaches_ddm():
     assert alternating.frame_gate[:, 4].eq(1).all() and alternating.transient[:, :, 4].eq(0).all()
 
 
+def test_the_modules_own_frame_gate_reaches_the_restored_features():
+    x, read = clip(), []
+    lsef = LSEF(C, sem=dict(type=MeanBase, gated=4), cim=dict(influence_clip=None))
+    lsef.cim.from_stable.register_forward_pre_hook(lambda module, args: read.append(args[0]))
+    _, parts = lsef.run(x)
+    torch.testing.assert_close(read[0][:, :, 4], parts.stable[:, :, 4])
+    torch.testing.assert_close(read[0][:, :, 5], x[:, :, 5])
+    assert (x - parts.stable)[:, :, 4].abs().max() > 1
+
+
 def test_alternation_takes_the_event_out_of_an_own_base():
     x = clip()
     base = x[:, :, [0, 1, 2, 3, 6, 7, 8, 9]].mean(2, keepdim=True).expand_as(x)

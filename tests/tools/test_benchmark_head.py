@@ -112,6 +112,16 @@ def test_the_rivals_are_as_large_as_the_largest_of_ours_and_one_reads_what_the_s
     assert torch.equal(tool.excursions_about_the_mean(x), read[0]) and len(read[0].unique()) > 1000
 
 
+def test_the_neck_as_it_comes_is_read_and_the_others_are_what_they_are_called():
+    from lsef_plugins.nn import LSEF
+    default = LSEF(32).cim
+    found = {name: (reader.neck.cim.bands_of, reader.neck.cim.kernel) for name, reader in
+             ((name, make()) for name, make in tool.READERS.items()) if isinstance(reader.neck, LSEF)}
+    assert found['neck+head'] == found['neck+all'] == (default.bands_of, default.kernel)
+    assert found['stable+head'] == found['stable+all'] == ('stable', 1)
+    assert found['restored+head'] == found['restored+all'] == ('restored', 1)
+
+
 def test_recall_weighs_classes_and_not_clips():
     label = torch.tensor([0] * 10 + [1, 2, 3, 4, 5, 6])
     assert tool.recall(torch.zeros(16, dtype=torch.long), label) == pytest.approx(100 / 7)
@@ -216,6 +226,12 @@ def test_figures_that_do_not_belong_together_are_told(quick, tmp_path, capsys):
     told = capsys.readouterr().err
     assert 'was measured with' in told and "'steps': 2" in told and "'steps': 3" in told
     assert 'do not belong together. Give the same options, or another --out' in told
+    before = json.loads(quick[0].read_text(encoding='utf-8'))
+    before['settings']['merge'] = 'stable, kernel 1'
+    (tmp_path / 'before.json').write_text(json.dumps(before), encoding='utf-8')
+    with pytest.raises(SystemExit):
+        tool.main([*QUICK, '--out', str(tmp_path / 'before.json')])
+    assert "'merge': 'restored, kernel 3'" in capsys.readouterr().err, 'of a neck with another merge'
     other = tmp_path / 'other.json'
     other.write_text('[1]')
     with pytest.raises(SystemExit):

@@ -19,10 +19,10 @@ def command(monkeypatch):
 def test_the_plan_costs_nothing(command, capsys):
     assert command(['--plan']) == 0
     told = capsys.readouterr().out
-    assert 'core hours' in told and 'lsef-nosem/avg' in told and told.startswith('6 cells')
+    assert 'core hours' in told and 'lsef-stable-nosem/avg' in told and told.startswith('6 cells')
     assert command(['--plan', '--arms', 'main', 'tconv/mmd', '--cells', 'default_clean', '--severities', '1', '3']) == 0
     told = capsys.readouterr().out
-    assert told.startswith('1 cells (default_clean) x 14 arms') and 'lsef-nosem/avg' not in told
+    assert told.startswith('1 cells (default_clean) x 15 arms') and 'lsef-stable-nosem/avg' not in told
 
 
 @pytest.mark.parametrize('arguments, message', [

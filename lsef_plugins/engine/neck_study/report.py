@@ -62,20 +62,21 @@ def comparisons(results: Results, minuend: str = DECLARED) -> dict[tuple[str, st
 def over_cells(results: Results) -> Results:
     """Each arm's runs of one seed in all cells as one run, whose scores are their means: ``(OVER_CELLS, arm)``.
 
-    Arms that lack a cell or a seed of it are left out, and with fewer than two cells there is nothing to average.
+    Arms that lack a cell are left out. With one cell, or seeds that are not the same for all, there is no mean.
     """
     cells = list(dict.fromkeys(cell for cell, _ in results))
     seeds = {tuple(result['seed'] for result in runs) for runs in results.values()}
     if len(cells) < 2 or len(seeds) > 1:
         return {}
-    found = {}
-    for arm in dict.fromkeys(arm for _, arm in results):
-        if all((cell, arm) in results for cell in cells):
-            found[OVER_CELLS, arm] = [
-                dict(each[0], cell=OVER_CELLS, uar={name: statistics.fmean(result['uar'][name] for result in each)
-                                                    for name in each[0]['uar']})
-                for each in zip(*(results[cell, arm] for cell in cells))]
-    return found
+    arms = [arm for arm in dict.fromkeys(arm for _, arm in results) if all((cell, arm) in results for cell in cells)]
+    return {(OVER_CELLS, arm): [_mean_of(each) for each in zip(*(results[cell, arm] for cell in cells))]
+            for arm in arms}
+
+
+def _mean_of(of_cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    first = of_cells[0]
+    uar = {name: statistics.fmean(result['uar'][name] for result in of_cells) for name in first['uar']}
+    return dict(first, cell=OVER_CELLS, uar=uar, diverged=any(result.get('diverged') for result in of_cells))
 
 
 def spread(values: Sequence[float]) -> str:
@@ -93,6 +94,12 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return '\n'.join([*head, *('| ' + ' | '.join(row) + ' |' for row in rows)])
 
 
+def label(arm: str, runs: Sequence[dict[str, Any]]) -> str:
+    """The arm's name, and how many of its runs diverged."""
+    lost = sum(result['diverged'] for result in runs)
+    return f'{arm} ({lost} of {len(runs)} runs diverged: chance)' if lost else arm
+
+
 def score_table(cell: str, arms: Sequence[Arm], results: Results, rates: dict, budget: int) -> str:
     """Parameters, learning rate and scores of each arm."""
     found = {arm.name: measures(results[cell, arm.name]) for arm in arms}
@@ -101,18 +108,18 @@ def score_table(cell: str, arms: Sequence[Arm], results: Results, rates: dict, b
     for arm in arms:
         held, rate = results[cell, arm.name][0]['parameters'], rates[cell, arm.name]
         edge = '*' if len(arm.rates) > 1 and rate in (arm.rates[0], arm.rates[-1]) else ''
-        lost = sum(result['diverged'] for result in results[cell, arm.name])
-        name = f'{arm.name} ({lost} of {len(results[cell, arm.name])} runs diverged: chance)' if lost else arm.name
-        rows.append([name, f'{held} ({held / budget:.2f})', f'{rate:g}{edge}',
+        rows.append([label(arm.name, results[cell, arm.name]), f'{held} ({held / budget:.2f})', f'{rate:g}{edge}',
                      *(spread(found[arm.name][name]) for name in names)])
     return table(['neck/head', 'parameters (of the budget)', 'rate', *names], rows)
 
 
 def mean_table(arms: Sequence[Arm], together: Results) -> str:
     """Clean and corrupted of each arm that was run in all cells."""
-    found = {arm.name: measures(together[OVER_CELLS, arm.name]) for arm in arms if (OVER_CELLS, arm.name) in together}
+    runs = {arm.name: together[OVER_CELLS, arm.name] for arm in arms if (OVER_CELLS, arm.name) in together}
+    found = {name: measures(each) for name, each in runs.items()}
     names = [name for name in (CLEAN, CORRUPTED) if name in next(iter(found.values()))]
-    return table(['neck/head', *names], [[arm, *(spread(each[name]) for name in names)] for arm, each in found.items()])
+    return table(['neck/head', *names], [[label(arm, runs[arm]), *(spread(each[name]) for name in names)]
+                                         for arm, each in found.items()])
 
 
 def difference_table(cell: str, arms: Sequence[Arm], against: dict[tuple[str, str], dict[str, Any]],
@@ -174,14 +181,14 @@ def report(study: Any, results: Results, minuend: str = DECLARED) -> str:
              f'{study.size.budget} parameters. {EXPLAINED.format(against=minuend)} '
              '* = at the edge of the grid.']
     if minuend == DECLARED:
-        both = {**against, **comparisons(over_cells(results), minuend)}
-        parts += ['## What is shown', verdict([*cells, OVER_CELLS], arms, results, both)]
+        parts += ['## What is shown', verdict(cells, arms, results, against)]
     else:
         parts.append(CHOSEN.format(against=minuend, declared=DECLARED))
     together = over_cells(results)
     if together:
         parts += [f'## {OVER_CELLS.capitalize()}',
-                  'Scores of a seed are averaged over the cells first; Holm over the arms.', mean_table(arms, together),
+                  'Scores of a seed are averaged over the cells first; Holm over the arms. This mean was not declared '
+                  'beforehand.', mean_table(arms, together),
                   difference_table(OVER_CELLS, arms, comparisons(together, minuend), minuend)]
     for cell in cells:
         parts += [f'## {cell}', score_table(cell, arms, results, study.rates, study.size.budget)]

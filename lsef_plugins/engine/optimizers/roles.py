@@ -1,6 +1,6 @@
 """What RAO treats in a recognizer, and as which part of it: roles come from the modules.
 
-- ``stable``: what reads the stable part (SEM owns no parameter; CIM's ``from_stable``, the map of its bands)
+- ``stable``: what reads the base (SEM owns no parameter; CIM's ``from_stable``, the map of its bands)
 - ``transient``: DDM, and what reads the transient part (CIM's ``from_transient`` and ``from_magnitude``)
 - ``merge``: the rest of CIM
 - ``default``: all other hidden matrices
