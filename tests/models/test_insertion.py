@@ -91,7 +91,8 @@ def test_crops_and_clips_are_never_mixed(name, make_family, wake):
         for index in range(together.shape[0]):
             view = views[:, index * per_clip:(index + 1) * per_clip]
             model(inputs=view, data_samples=copy.deepcopy(data['data_samples']), mode='predict')
-            torch.testing.assert_close(together[index:index + 1], seen.pop(), rtol=1e-3, atol=1e-4)
+            alone = seen.pop()      # rounding is that of the largest values: another batch is summed in another order
+            torch.testing.assert_close(together[index:index + 1], alone, rtol=0, atol=1e-5 * float(alone.abs().max()))
 
 
 def test_temporal_pooling_of_tsm_leaves_half_of_the_frames_of_each_clip(make_family):
