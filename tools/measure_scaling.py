@@ -64,7 +64,7 @@ def step_of(sizes: Dict[str, Any], device: str) -> Any:
     from lsef_plugins.nn import LSEF
     torch.manual_seed(0)
     neck = LSEF(sizes['channels'], iterations=sizes['iterations'],
-                cim=dict(hidden_channels=sizes.get('hidden_channels'), kernel=sizes.get('kernel', 3))).to(device)
+                cim=dict(hidden_channels=sizes.get('hidden_channels'), kernel=sizes.get('kernel'))).to(device)
     assert neck.cim is not None
     torch.nn.init.normal_(neck.cim.out.weight, std=0.02)
     shape = [sizes[name] for name in ('batch', 'channels', 'frames', 'height', 'width')]

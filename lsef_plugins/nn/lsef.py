@@ -22,6 +22,8 @@ from .stability import Look, StabilityEncodingModule, StablePart
 
 ON_NONFINITE = ('auto', 'raise', 'isolate')
 MERGED = ('stable', 'transient')
+# What ``cim=False`` leaves of the merge.
+WITHOUT_CIM: Dict[str, Any] = dict(windows=(1, ), bands_of='stable', kernel=1)
 
 
 class Decomposition(NamedTuple):
@@ -105,11 +107,7 @@ class LSEF(nn.Module):
         transient = 'transient' in merge and self.ddm is not None
         if not (stable or transient):
             raise ValueError(f'merge={tuple(merge)} names only parts that are switched off.')
-        options: Dict[str, Any]
-        if cim is False:
-            options = dict(windows=(1, ), bands_of='stable', kernel=1)
-        else:
-            options = arguments_of('cim', cim, ConsistencyIntegrationModule)
+        options = dict(WITHOUT_CIM) if cim is False else arguments_of('cim', cim, ConsistencyIntegrationModule)
         restores = self.sem is not None and isinstance(self.ddm, DynamicDecouplingModule)
         if options.get('bands_of') is None and not restores:
             options['bands_of'] = 'stable'

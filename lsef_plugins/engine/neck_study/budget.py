@@ -11,6 +11,8 @@ from typing import Optional
 
 from mmaction.registry import MODELS
 
+from lsef_plugins.nn.lsef import WITHOUT_CIM
+
 CLASSES = 7
 
 
@@ -38,7 +40,7 @@ def with_width(neck: dict, width: int) -> dict:
         return dict(neck, width=width)
     cim = neck.get('cim', True)
     if cim is False:            # what the merge is without CIM: said so that its width can be said
-        cim = dict(windows=(1, ), bands_of='stable', kernel=1)
+        cim = WITHOUT_CIM
     return dict(neck, cim=dict({} if cim is True else cim, hidden_channels=width))
 
 
