@@ -50,8 +50,8 @@ RECIPES: dict[str, tuple[dict, tuple[float, ...]]] = {
 GUESSES = {'avg': 0.03, 'mmd': 0.01, 'mmds': 0.01, 'exc': 0.01, 'lsef': 0.01, 'all': 0.01, 'sgd': 0.06}
 
 LSEF: dict[str, Any] = dict(type='LSEFNeck')
-#: The merge that the study began with, of which the ablations and most tables are: bands of the stable part alone, each
-#: frame by itself. It sets the budget.
+#: The merge that the study began with, of which most tables are: bands of the stable part alone, each frame by itself.
+#: It sets the budget.
 STABLE: dict[str, Any] = dict(LSEF, cim=dict(bands_of='stable', kernel=1))
 RIVALS: dict[str, Optional[dict]] = {
     'none': None, 'mlp': dict(type='PointwiseNeck'), 'tconv': dict(type='TemporalConvolutionNeck'),
@@ -63,10 +63,9 @@ HEADS: dict[str, dict] = {
     'all': dict(type='LSEFHead', read=READINGS)}
 OURS = ('lsef', 'all')
 ABLATIONS: dict[str, dict] = {
-    'nosem': dict(STABLE, sem=False), 'noddm': dict(STABLE, ddm=False), 'nocim': dict(LSEF, cim=False),
-    'nogate': dict(STABLE, sem=dict(robust_iters=0), ddm=dict(gate_frames=False)),
-    'soft': dict(STABLE, sem=dict(mode='soft'), ddm=dict(exponent=1.0)), 'rank1': dict(STABLE, rank=1),
-    'k2': dict(STABLE, iterations=2)}
+    'nosem': dict(sem=False), 'noddm': dict(ddm=False), 'nocim': dict(cim=False),
+    'nogate': dict(sem=dict(robust_iters=0), ddm=dict(gate_frames=False)),
+    'soft': dict(sem=dict(mode='soft'), ddm=dict(exponent=1.0)), 'rank1': dict(rank=1), 'k2': dict(iterations=2)}
 #: Not as it comes: what CIM's bands are taken of, and how many frames their map reads.
 VARIANTS: dict[str, dict] = {'stable': STABLE, 'restored': dict(LSEF, cim=dict(bands_of='restored', kernel=1))}
 
@@ -190,8 +189,9 @@ def _arms() -> Iterable[Arm]:
     for neck in ('none', 'tconv', 'lsef'):
         for each in ('lsef', 'all', 'mmds', 'exc'):
             yield Arm(f'{neck}/{each}', RIVALS[neck], each)
-    for name, cfg in ABLATIONS.items():
-        yield Arm(f'lsef-stable-{name}/avg', cfg, 'avg')
+    for name, change in ABLATIONS.items():
+        yield Arm(f'lsef-{name}/lsef', dict(LSEF, **change), 'lsef')
+        yield Arm(f'lsef-stable-{name}/avg', dict(STABLE, **change), 'avg')
     for name, cfg in VARIANTS.items():
         for each in HEADS:
             yield Arm(f'lsef-{name}/{each}', cfg, each)
