@@ -32,6 +32,16 @@ def test_a_twin_is_its_baseline_with_a_neck(path):
     assert ours == stock and 'neck' not in stock['model']
 
 
+@pytest.mark.parametrize('recognizer', ['framewise', 'slowonly'])
+def test_the_small_recognizers_with_neck_and_head_differ_from_those_with_the_neck_in_the_head(recognizer):
+    small = f'{recognizer}-r18-w16_1xb16-16x2x1-10e_synthetic-faces-rgb.py'
+    ours, twin = (Config.fromfile(ROOT / 'synthetic_faces' / f'{prefix}_{small}').to_dict()
+                  for prefix in ('lsef-head', 'lsef'))
+    head, stock = ours['model'].pop('cls_head'), twin['model'].pop('cls_head')
+    assert head.pop('type') == 'LSEFHead' and (stock.pop('type'), stock.pop('spatial_type')) == ('I3DHead', 'avg')
+    assert head == stock and ours == twin
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=named)
 def test_a_config_is_its_difference_and_says_what_it_trains_on(path):
     assert len(path.read_text(encoding='utf-8').splitlines()) <= 20

@@ -2,6 +2,7 @@
 
     bash tools/quickstart.sh                 makes the environment first, then runs this
     python tools/quickstart.py --preset easy --epochs 2      a smoke run
+    python tools/quickstart.py --ours neck neck+head         the neck before the stock head as well: five minutes more
 
 Every step leaves its result on disk and is skipped when it is there: a second start reuses, an interrupted one goes on.
 """
@@ -25,6 +26,8 @@ CONFIGS = ROOT / 'mmaction_configs' / 'synthetic_faces'
 # Two stock recognizers: without temporal convolutions (each frame is seen alone, as in TSN) and with.
 BACKBONES = {'framewise': 'framewise-r18-w16_1xb16-16x2x1-10e_synthetic-faces-rgb.py',
              'slowonly': 'slowonly-r18-w16_1xb16-16x2x1-10e_synthetic-faces-rgb.py'}
+# What is added to the stock recognizer, and its config.
+OURS = {'neck': ('LSEFNeck', 'lsef_'), 'neck+head': ('LSEFNeck + LSEFHead', 'lsef-head_')}
 # Corruptions in time; tools/robustness.py knows 20.
 KINDS = ('frame_drop', 'frame_freeze', 'black_frames', 'noise_burst', 'flicker')
 METRICS = {'WAR': 'acc/war', 'UAR': 'acc/uar'}
@@ -34,6 +37,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--preset', default='default', help='of the embedded data set (default: %(default)s)')
     parser.add_argument('--backbone', default='framewise', choices=BACKBONES, help='(default: %(default)s)')
+    parser.add_argument('--ours', nargs='+', default=['neck+head'], choices=OURS,
+                        help='what the stock recognizer is compared with; each is a training more (default: neck+head)')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of the trainings; several: mean and spread')
     parser.add_argument('--severity', type=int, default=3, help='of the corruptions, 1 to 5 (default: %(default)s)')
     parser.add_argument('--epochs', type=int, help="of training (default: the config's)")
@@ -44,13 +49,16 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    progress = Progress(2 + 4 * len(args.seeds))
+    ours = list(dict.fromkeys(args.ours))
+    progress = Progress(2 + 2 * (1 + len(ours)) * len(args.seeds))
     out = Path(args.out)
     progress.step('the embedded data set')
     run('tools/generate_synthetic.py', '--preset', args.preset, '--out', args.data)
     data = Path(args.data) / args.preset
     plain = BACKBONES[args.backbone]
-    configs = {args.backbone: CONFIGS / plain, f'{args.backbone} + LSEFNeck': CONFIGS / f'lsef_{plain}'}
+    configs = {args.backbone: CONFIGS / plain}
+    for added, prefix in map(OURS.__getitem__, ours):
+        configs[f'{args.backbone} + {added}'] = CONFIGS / f'{prefix}{plain}'
     results: dict = {name: [] for name in configs}
     for seed in args.seeds:
         for name, config in configs.items():
@@ -71,7 +79,7 @@ def main(argv=None) -> int:
     table = table_of(results)
     write(out / 'results.md', table + '\n')
     note = ('one seed, so differences of a few points mean nothing; docs/results.md has five.' if len(args.seeds) == 1
-            else 'mean and standard deviation over seeds; the last columns are paired differences.')
+            else 'mean and standard deviation over seeds; differences from the first recognizer, paired by seed.')
     print(f'\n{table}\n\nPer cent; {note}\nTable: {out / "results.md"}\nPicture: {picture}\n'
           f'Time: {progress.seconds():.0f} s', flush=True)
     return 0
@@ -136,19 +144,23 @@ def fingerprint(data: Path) -> str:
 
 
 def table_of(results: dict) -> str:
-    """Markdown: one row a condition, WAR and UAR of each recognizer, and the difference the neck makes."""
-    names = list(results)
-    conditions = list(results[names[0]][0])
+    """Markdown: one row a condition, WAR and UAR of each recognizer, and how they differ from the first one's."""
+    first, *others = results
+    conditions = list(results[first][0])
     corrupted = [condition for condition in conditions if condition != 'clean']
-    heads = [f'{name}: {metric}' for name in names for metric in METRICS] + [f'difference: {m}' for m in METRICS]
+    heads = [f'{first}: {m}' for m in METRICS]
+    for other in others:
+        heads += [f'{other}: {m}' for m in METRICS] + [f'difference: {m}' for m in METRICS]
     lines = ['| | ' + ' | '.join(heads) + ' |', '|---|' + '---:|' * len(heads)]
     rows = [('clean', ['clean']), ('**corrupted, mean**', corrupted)]
     rows += [(c.replace('_', ' ').replace('/', ', severity '), [c]) for c in corrupted]
     for title, chosen in rows:
-        values = {(name, metric): [100 * statistics.fmean(found[c][key] for c in chosen) for found in results[name]]
-                  for name in names for metric, key in METRICS.items()}
-        cells = [cell(values[name, metric]) for name in names for metric in METRICS]
-        cells += [cell([b - a for a, b in zip(values[names[0], m], values[names[1], m])], '+') for m in METRICS]
+        values = {name: [[100 * statistics.fmean(found[c][key] for c in chosen) for found in each]
+                         for key in METRICS.values()] for name, each in results.items()}
+        cells = [cell(each) for each in values[first]]
+        for other in others:
+            cells += [cell(each) for each in values[other]]
+            cells += [cell([b - a for a, b in zip(*pair)], '+') for pair in zip(values[first], values[other])]
         lines.append(f'| {title} | ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
 

@@ -1,4 +1,5 @@
 """The quick start on the smallest preset: ends with a table and a picture; a second start reuses, a third goes on."""
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -81,3 +82,43 @@ def test_several_seeds_give_mean_spread_and_paired_difference(tmp_path):
     assert rows[2] == ['clean', '30.0 ± 14.1', '20.0 ± 14.1', '35.0 ± 14.1', '25.0 ± 14.1', '+5.0 ± 0.0', '+5.0 ± 0.0']
     assert rows[3][:3] == ['**corrupted, mean**', '20.0 ± 0.0', '10.0 ± 0.0']
     assert rows[4][0] == 'a, severity 3'
+
+
+def test_what_is_added_stands_beside_the_stock_recognizer_with_its_own_difference(tmp_path):
+    """Three recognizers: each difference is from the first, and its columns are its own."""
+    module = load()
+    results = {name: [{'clean': {'acc/war': war, 'acc/uar': uar}, 'a/3': {'acc/war': war / 2, 'acc/uar': uar / 2}}]
+               for name, war, uar in (('stock', 0.2, 0.1), ('neck', 0.3, 0.4), ('both', 0.8, 0.6))}
+    head, _, clean, *_ = [[part.strip() for part in line.split('|')[2:-1]]
+                          for line in module.table_of(results).splitlines()]
+    assert head == ['stock: WAR', 'stock: UAR', 'neck: WAR', 'neck: UAR', 'difference: WAR', 'difference: UAR',
+                    'both: WAR', 'both: UAR', 'difference: WAR', 'difference: UAR']
+    assert clean == ['20.0', '10.0', '30.0', '40.0', '+10.0', '+30.0', '80.0', '60.0', '+60.0', '+50.0']
+
+
+@pytest.mark.parametrize('options, trained', [
+    ([], ['framewise-r18', 'lsef-head_framewise-r18']),
+    (['--ours', 'neck'], ['framewise-r18', 'lsef_framewise-r18']),
+    (['--ours', 'neck', 'neck+head', 'neck', '--backbone', 'slowonly'],
+     ['slowonly-r18', 'lsef_slowonly-r18', 'lsef-head_slowonly-r18'])])
+def test_each_recognizer_asked_for_is_trained_once_from_a_config_that_exists(tmp_path, monkeypatch, options, trained):
+    module = load()
+    seen = []
+
+    def train(config, work_dir, *_):
+        assert config.is_file()
+        seen.append(config.name.split('-w16')[0])
+        work_dir.mkdir(parents=True)
+
+    def run(tool, *arguments):
+        if tool == 'tools/robustness.py':
+            half = {'acc/war': 0.5, 'acc/uar': 0.5}
+            Path(arguments[arguments.index('--out') + 1]).write_text(
+                json.dumps({'conditions': {'clean': half, 'flicker/3': half}}))
+
+    monkeypatch.setattr(module, 'train', train)
+    monkeypatch.setattr(module, 'run', run)
+    monkeypatch.setattr(module, 'newest', lambda work_dir: work_dir / 'epoch_10.pth')
+    monkeypatch.setattr(module, 'a_telling_clip', lambda data: data)
+    assert module.main(['--out', str(tmp_path), '--data', str(tmp_path), *options]) == 0
+    assert seen == trained and (tmp_path / 'results.md').read_text().count('difference: UAR') == len(trained) - 1
