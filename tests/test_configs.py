@@ -33,10 +33,11 @@ def test_a_twin_is_its_baseline_with_a_neck(path):
 
 
 @pytest.mark.parametrize('recognizer', ['framewise', 'slowonly'])
-def test_the_small_recognizers_with_neck_and_head_differ_from_those_with_the_neck_in_the_head(recognizer):
+@pytest.mark.parametrize('with_head, without', [('lsef-head_', 'lsef_'), ('lsef-headonly_', '')])
+def test_the_small_recognizers_with_our_head_differ_from_those_without_it_in_the_head(recognizer, with_head, without):
     small = f'{recognizer}-r18-w16_1xb16-16x2x1-10e_synthetic-faces-rgb.py'
-    ours, twin = (Config.fromfile(ROOT / 'synthetic_faces' / f'{prefix}_{small}').to_dict()
-                  for prefix in ('lsef-head', 'lsef'))
+    ours, twin = (Config.fromfile(ROOT / 'synthetic_faces' / f'{prefix}{small}').to_dict()
+                  for prefix in (with_head, without))
     head, stock = ours['model'].pop('cls_head'), twin['model'].pop('cls_head')
     assert head.pop('type') == 'LSEFHead' and (stock.pop('type'), stock.pop('spatial_type')) == ('I3DHead', 'avg')
     assert head == stock and ours == twin

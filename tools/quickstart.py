@@ -2,7 +2,7 @@
 
     bash tools/quickstart.sh                 makes the environment first, then runs this
     python tools/quickstart.py --preset easy --epochs 2      a smoke run
-    python tools/quickstart.py --ours neck neck+head         the neck before the stock head as well: five minutes more
+    python tools/quickstart.py --ours neck head neck+head    each alone as well: about four minutes more for each
 
 Every step leaves its result on disk and is skipped when it is there: a second start reuses, an interrupted one goes on.
 """
@@ -27,7 +27,8 @@ CONFIGS = ROOT / 'mmaction_configs' / 'synthetic_faces'
 BACKBONES = {'framewise': 'framewise-r18-w16_1xb16-16x2x1-10e_synthetic-faces-rgb.py',
              'slowonly': 'slowonly-r18-w16_1xb16-16x2x1-10e_synthetic-faces-rgb.py'}
 # What is added to the stock recognizer, and its config.
-OURS = {'neck': ('LSEFNeck', 'lsef_'), 'neck+head': ('LSEFNeck + LSEFHead', 'lsef-head_')}
+OURS = {'neck': ('LSEFNeck', 'lsef_'), 'head': ('LSEFHead', 'lsef-headonly_'),
+        'neck+head': ('LSEFNeck + LSEFHead', 'lsef-head_')}
 # Corruptions in time; tools/robustness.py knows 20.
 KINDS = ('frame_drop', 'frame_freeze', 'black_frames', 'noise_burst', 'flicker')
 METRICS = {'WAR': 'acc/war', 'UAR': 'acc/uar'}

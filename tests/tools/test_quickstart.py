@@ -99,8 +99,8 @@ def test_what_is_added_stands_beside_the_stock_recognizer_with_its_own_differenc
 @pytest.mark.parametrize('options, trained', [
     ([], ['framewise-r18', 'lsef-head_framewise-r18']),
     (['--ours', 'neck'], ['framewise-r18', 'lsef_framewise-r18']),
-    (['--ours', 'neck', 'neck+head', 'neck', '--backbone', 'slowonly'],
-     ['slowonly-r18', 'lsef_slowonly-r18', 'lsef-head_slowonly-r18'])])
+    (['--ours', 'neck', 'head', 'neck+head', 'neck', '--backbone', 'slowonly'],
+     ['slowonly-r18', 'lsef_slowonly-r18', 'lsef-headonly_slowonly-r18', 'lsef-head_slowonly-r18'])])
 def test_each_recognizer_asked_for_is_trained_once_from_a_config_that_exists(tmp_path, monkeypatch, options, trained):
     module = load()
     seen = []
