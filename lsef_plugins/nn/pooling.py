@@ -42,10 +42,10 @@ class DecompositionPooling(nn.Module):
     root mean square (those of a clip that moves by less than 0.3 u: by less). So every reading is of the order of one
     without batch statistics, and the vector does not know the scale of the features (in float32, from 1e-20 to 1e15).
 
-    In ``pool`` and ``excursion`` a frame is gated where it is further from the base than 2 u, and none counts for more
-    than 4 u: so one bad frame, however large, moves the vector by a bounded amount, and hardly up to some hundred
-    times the base. Nearer frames are not gated: at 8 frames a clip an event is one frame, which stands alone as bad
-    ones do.
+    In ``pool`` and ``excursion`` a frame is gated where it is further from the base than ``reach`` u, and none counts
+    for more than 4 u: so one bad frame, however large, moves the vector by a bounded amount, and hardly up to some
+    hundred times the base. Nearer frames are not gated: at 8 frames a clip an event is one frame, which stands alone as
+    bad ones do.
 
     Args:
         channels: number of feature channels.
@@ -56,6 +56,9 @@ class DecompositionPooling(nn.Module):
             here as transient is lost to nobody, since it is read anyway; what a flexible base has swallowed is.
         influence_clip: what one element may deviate from the base at most, in standard deviations, in ``pool`` and
             ``transient``; None: no limit.
+        reach: how far from the base, in u, SEM's frame gate begins to count in ``pool`` and ``excursion``; one u
+            further it counts in full. 0: it counts near the base too, for clips whose events last several frames of the
+            map (of 16 frames, say), so that bad frames of the size of an event are kept out.
         limit_spikes: in ``transient``, limit each value of the residual by its neighbours in time. False where events
             last no more than one frame of the map.
 
@@ -70,7 +73,7 @@ class DecompositionPooling(nn.Module):
     def __init__(self, channels: int, read: Sequence[str] = READ, windows: Sequence[int] = (1, 3),
                  rank: int = 2, sem: Optional[Mapping[str, Any]] = None, ddm: Optional[Mapping[str, Any]] = None,
                  influence_clip: Optional[float] = 4.0, limit_spikes: bool = True,
-                 on_nonfinite: str = 'auto') -> None:
+                 on_nonfinite: str = 'auto', reach: float = REACH) -> None:
         super().__init__()
         if isinstance(read, str) or not read or set(read) - set(READINGS) or len(set(read)) != len(read):
             raise ValueError(f"read is a tuple of any of {', '.join(READINGS)}, each once, got {read!r}.")
@@ -85,9 +88,13 @@ class DecompositionPooling(nn.Module):
                              f'ignore {dict(ddm)!r}. Add it to read, or leave ddm out.')
         if influence_clip is not None and not influence_clip > 0:
             raise ValueError(f'influence_clip is in standard deviations and positive, or None, got {influence_clip}.')
+        if isinstance(reach, bool) or not isinstance(reach, (int, float)) or not reach >= 0:
+            raise ValueError("reach is how far from the base, in its own size, a frame must be before SEM's frame gate "
+                             f'counts, a number from 0, got {reach!r}.')
         check_windows(windows)
         self.read = tuple(name for name in READINGS if name in read)
-        self.windows, self.influence_clip, self.limit_spikes = tuple(windows), influence_clip, limit_spikes
+        self.windows, self.reach = tuple(windows), float(reach)
+        self.influence_clip, self.limit_spikes = influence_clip, limit_spikes
         self.separation = LSEF(
             channels, rank=rank, sem={'slow_basis': 3, **(sem or {})}, on_nonfinite=on_nonfinite, merge=(),
             ddm={'kappa': 1.0, **(ddm or {})} if 'transient' in self.read else False)
@@ -119,13 +126,13 @@ class DecompositionPooling(nn.Module):
         residual = features - stable.stable
         scale = noise_scale(residual, features) if parts is None else parts.scale
         # Before the limit of each element: behind a ReLU a channel that only a bad frame wakes knows no other scale.
-        near = gated_out_of_reach(residual / unit, stable.frame_gate, REACH, LIMIT)
+        near = gated_out_of_reach(residual / unit, stable.frame_gate, self.reach, LIMIT)
         return limited_mean(stable.stable / unit, near, scale / unit, self.influence_clip)
 
     def _excursion(self, x: Tensor, stable: StablePart, unit: Tensor) -> Tensor:
         features = x.to(stable.stable.dtype).flatten(3).mean(3)                             # (b, c, t)
         deviation = (features - stable.stable.mean((2, 3))[..., None]) / unit[..., None]
-        deviation = gated_out_of_reach(deviation, stable.frame_gate, REACH, LIMIT)
+        deviation = gated_out_of_reach(deviation, stable.frame_gate, self.reach, LIMIT)
         return over_its_size(excursions(deviation, self.windows).flatten(1))
 
     def _magnitude(self, parts: TransientPart, unit: Tensor) -> Tensor:

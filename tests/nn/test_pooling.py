@@ -312,11 +312,12 @@ def test_the_threshold_learns_and_lives_in_a_leaf_that_optimizers_know():
 def test_no_argument_is_lost_on_the_way():
     pooling = DecompositionPooling(
         C, read=('pool', 'stable', 'transient'), windows=(1, 7), rank=3, sem=dict(mode='hard'),
-        ddm=dict(exponent=1.0), influence_clip=2.0, limit_spikes=False, on_nonfinite='isolate')
+        ddm=dict(exponent=1.0), influence_clip=2.0, limit_spikes=False, on_nonfinite='isolate',
+        reach=1.5)
     separation = pooling.separation
     assert (separation.sem.rank, separation.sem.mode, separation.sem.slow_basis) == (3, 'hard', 3)
     assert (separation.ddm.exponent, separation.ddm.start_kappa, separation.on_nonfinite) == (1.0, 1.0, 'isolate')
-    assert separation.cim is None and pooling.out_channels == 4 * C
+    assert separation.cim is None and pooling.out_channels == 4 * C and pooling.reach == 1.5
     own = everything(sem=dict(slow_basis=None), ddm=dict(kappa=3.0)).separation
     assert own.sem.slow_basis is None and own.ddm.start_kappa == 3.0
     x = event(clip(), [6, 7])
@@ -328,6 +329,32 @@ def test_no_argument_is_lost_on_the_way():
         assert not torch.allclose(other, expected, atol=1e-3), options
     assert 'limit_spikes=True' in repr(DecompositionPooling(C))
     assert torch.equal(copy.deepcopy(everything(windows=(1, 3, 5)))(x), expected)
+
+
+@pytest.mark.parametrize('size', [0.75, 1.0, 1.5])
+@pytest.mark.parametrize('name', ['pool', 'excursion'])
+def test_a_bad_frame_of_the_size_of_the_base_is_kept_out_where_the_gate_counts_near_it(name, size):
+    """A frame like no other, no further from the base than an event: with the reach as it comes it is read."""
+    x = clip()
+    unit = x.square().mean((1, 2, 3, 4), keepdim=True).sqrt()
+    bad = x.clone()
+    bad[:, :, 5] += size * unit[:, :, 0] * torch.randn(C, 1, 1, generator=torch.Generator().manual_seed(9)).sign()
+
+    def moved(**options):
+        pooling = DecompositionPooling(C, read=(name, ), influence_clip=None, **options)
+        return (pooling(bad) - pooling(x)).norm(dim=1)
+
+    assert (moved(reach=0) < 0.7 * moved()).all()
+    assert torch.equal(moved(reach=2), moved())
+
+
+def test_an_event_of_several_frames_is_read_with_any_reach_one_of_a_single_frame_is_not():
+    def change(frames):
+        x = event(clip(t=16), frames)
+        near, far = (readings(everything(reach=reach), x)['excursion'] for reach in (0, 2))
+        return (near - far).norm() / far.norm()
+
+    assert change([6, 7, 8, 9]) < 0.05 and change([6]) > 0.3
 
 
 def test_the_base_of_slow_cosines_leaves_an_event_to_the_transient():
@@ -349,6 +376,8 @@ def test_the_base_of_slow_cosines_leaves_an_event_to_the_transient():
     (dict(read=('max', )), 'read is a tuple of any of'), (dict(sem=False), 'sem is a dict of arguments; .* got False'),
     (dict(ddm=True, read=READINGS), 'ddm is a dict of arguments'),
     (dict(ddm=dict(kappa=2.0)), r"ddm is DDM's, which only the reading 'transient' asks; read=\('pool', 'excursion'\)"),
+    (dict(reach=-1), "reach .* SEM's frame gate counts, a number from 0, got -1"), (dict(reach=None), 'got None'),
+    (dict(reach=float('nan')), 'got nan'), (dict(reach=True), 'got True'),
     (dict(influence_clip=0), 'influence_clip .* positive, or None, got 0'),
     (dict(windows=(3, 5)), 'ascending from 1')])
 def test_an_argument_that_cannot_be_is_refused_at_construction(options, message):

@@ -7,7 +7,7 @@ from mmaction.models.heads.base import BaseHead
 from mmengine.model.weight_init import normal_init
 from torch import Tensor, nn
 
-from lsef_plugins.nn.pooling import READ, DecompositionPooling
+from lsef_plugins.nn.pooling import REACH, READ, DecompositionPooling
 from lsef_plugins.registry import MODELS
 
 from .sited_head import Channels, SitedHead
@@ -32,7 +32,7 @@ class LSEFHead(SitedHead):
         read: any of ``pool``, ``stable``, ``excursion``, ``transient``. The vector that enters the head of a backbone
             without a time axis counts as ``pool``, and so does MViT's class token. Without ``pool`` the last layers of
             such a backbone get no gradient: DDP then needs ``find_unused_parameters=True``.
-        windows, rank, sem, ddm, influence_clip, limit_spikes, on_nonfinite: see
+        windows, rank, sem, ddm, influence_clip, limit_spikes, on_nonfinite, reach: see
             :class:`lsef_plugins.nn.DecompositionPooling`.
         num_segments, site: segments of *one* clip for Recognizer2D (else what a neck of the pack was told), and a
             place of your own, as of :class:`LSEFNeck` (not in Recognizer2D and RecognizerGCN).
@@ -48,12 +48,12 @@ class LSEFHead(SitedHead):
                  sem: Optional[Mapping[str, Any]] = None, ddm: Optional[Mapping[str, Any]] = None,
                  influence_clip: Optional[float] = 4.0, limit_spikes: bool = True, on_nonfinite: str = 'auto',
                  num_segments: Optional[int] = None, site: Optional[Mapping[str, Any]] = None,
-                 dropout_ratio: float = 0.5, init_std: float = 0.01, **kwargs: Any) -> None:
+                 dropout_ratio: float = 0.5, init_std: float = 0.01, reach: float = REACH, **kwargs: Any) -> None:
         _check_kwargs(kwargs)
         super().__init__(num_classes, in_channels, num_segments, site, loss_cls=loss_cls, **kwargs)
         self.options: Dict[str, Any] = dict(
             read=read, windows=windows, rank=rank, sem=sem, ddm=ddm, influence_clip=influence_clip,
-            limit_spikes=limit_spikes, on_nonfinite=on_nonfinite)
+            limit_spikes=limit_spikes, on_nonfinite=on_nonfinite, reach=reach)
         self.dropout_ratio, self.init_std = dropout_ratio, init_std
         self.dropout: Any = nn.Dropout(p=dropout_ratio) if dropout_ratio else None
         self.rebuild((in_channels, ) if isinstance(in_channels, int) else tuple(in_channels))

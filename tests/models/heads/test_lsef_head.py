@@ -336,7 +336,7 @@ def test_what_enters_beside_the_maps_is_of_the_order_of_one_too(factor):
 
 def test_no_argument_of_the_readings_is_lost_on_the_way():
     options = dict(read=['pool', 'transient'], windows=[1, 7], rank=3, sem=dict(mode='hard'), ddm=dict(exponent=1.0),
-                   influence_clip=2.0, limit_spikes=False, on_nonfinite='isolate')
+                   influence_clip=2.0, limit_spikes=False, on_nonfinite='isolate', reach=0.5)
     pooling = build_head(**options).poolings[0]
     assert repr(pooling) == repr(DecompositionPooling(6, **options))
     assert pooling.separation.on_nonfinite == 'isolate'
