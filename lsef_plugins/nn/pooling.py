@@ -16,7 +16,7 @@ READINGS = ('pool', 'stable', 'excursion', 'transient')
 READ = ('pool', 'excursion')
 #: Of the base's size: below it a clip's movement counts as small and is not blown up to the size of an event.
 STILLNESS = 0.3
-#: Of the base's size: only a frame that is further from the base is gated.
+#: Of the base's size: the default of ``reach``.
 REACH = 2.0
 #: Of the base's size: no frame, gated or not, counts for more.
 LIMIT = 4.0
@@ -58,7 +58,7 @@ class DecompositionPooling(nn.Module):
             ``transient``; None: no limit.
         reach: how far from the base, in u, SEM's frame gate begins to count in ``pool`` and ``excursion``; one u
             further it counts in full. 0: it counts near the base too, for clips whose events last several frames of the
-            map (of 16 frames, say), so that bad frames of the size of an event are kept out.
+            map (of 16 frames, say): bad frames of the size of an event are kept out, and so is an event of one frame.
         limit_spikes: in ``transient``, limit each value of the residual by its neighbours in time. False where events
             last no more than one frame of the map.
 
@@ -91,6 +91,9 @@ class DecompositionPooling(nn.Module):
         if isinstance(reach, bool) or not isinstance(reach, (int, float)) or not reach >= 0:
             raise ValueError("reach is how far from the base, in its own size, a frame must be before SEM's frame gate "
                              f'counts, a number from 0, got {reach!r}.')
+        if reach != REACH and not {'pool', 'excursion'} & set(read):
+            raise ValueError(f"reach is of the readings 'pool' and 'excursion'; read={tuple(read)!r} would ignore "
+                             f'{reach!r}. Add one of them to read, or leave reach out.')
         check_windows(windows)
         self.read = tuple(name for name in READINGS if name in read)
         self.windows, self.reach = tuple(windows), float(reach)
@@ -149,7 +152,7 @@ class DecompositionPooling(nn.Module):
 
     def extra_repr(self) -> str:
         return (f'channels={self.channels}, read={self.read}, windows={self.windows}, '
-                f'influence_clip={self.influence_clip}, limit_spikes={self.limit_spikes}')
+                f'influence_clip={self.influence_clip}, limit_spikes={self.limit_spikes}, reach={self.reach}')
 
 
 def _unit(stable: Tensor, x: Tensor) -> Tensor:

@@ -327,7 +327,7 @@ def test_no_argument_is_lost_on_the_way():
                     dict(ddm=dict(exponent=1.0)), dict(ddm=dict(group='frame'))):
         other = everything(**dict(dict(windows=(1, 3, 5)), **options))(x)
         assert not torch.allclose(other, expected, atol=1e-3), options
-    assert 'limit_spikes=True' in repr(DecompositionPooling(C))
+    assert 'limit_spikes=True, reach=2.0' in repr(DecompositionPooling(C))
     assert torch.equal(copy.deepcopy(everything(windows=(1, 3, 5)))(x), expected)
 
 
@@ -378,6 +378,7 @@ def test_the_base_of_slow_cosines_leaves_an_event_to_the_transient():
     (dict(ddm=dict(kappa=2.0)), r"ddm is DDM's, which only the reading 'transient' asks; read=\('pool', 'excursion'\)"),
     (dict(reach=-1), "reach .* SEM's frame gate counts, a number from 0, got -1"), (dict(reach=None), 'got None'),
     (dict(reach=float('nan')), 'got nan'), (dict(reach=True), 'got True'),
+    (dict(reach=0, read=('stable', 'transient')), "reach is of the readings 'pool' and 'excursion'; .* would ignore 0"),
     (dict(influence_clip=0), 'influence_clip .* positive, or None, got 0'),
     (dict(windows=(3, 5)), 'ascending from 1')])
 def test_an_argument_that_cannot_be_is_refused_at_construction(options, message):

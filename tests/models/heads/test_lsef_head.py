@@ -339,7 +339,7 @@ def test_no_argument_of_the_readings_is_lost_on_the_way():
                    influence_clip=2.0, limit_spikes=False, on_nonfinite='isolate', reach=0.5)
     pooling = build_head(**options).poolings[0]
     assert repr(pooling) == repr(DecompositionPooling(6, **options))
-    assert pooling.separation.on_nonfinite == 'isolate'
+    assert pooling.separation.on_nonfinite == 'isolate' and pooling.reach == 0.5
 
 
 def test_options_of_another_head_are_told_how_to_be_dropped():
