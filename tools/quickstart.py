@@ -50,16 +50,15 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(argv=None) -> int:
     args = parse_args(argv)
-    ours = list(dict.fromkeys(args.ours))
-    progress = Progress(2 + 2 * (1 + len(ours)) * len(args.seeds))
+    plain = BACKBONES[args.backbone]
+    configs = {args.backbone: CONFIGS / plain}
+    for added, prefix in (OURS[name] for name in args.ours):
+        configs[f'{args.backbone} + {added}'] = CONFIGS / f'{prefix}{plain}'
+    progress = Progress(2 + 2 * len(configs) * len(args.seeds))
     out = Path(args.out)
     progress.step('the embedded data set')
     run('tools/generate_synthetic.py', '--preset', args.preset, '--out', args.data)
     data = Path(args.data) / args.preset
-    plain = BACKBONES[args.backbone]
-    configs = {args.backbone: CONFIGS / plain}
-    for added, prefix in map(OURS.__getitem__, ours):
-        configs[f'{args.backbone} + {added}'] = CONFIGS / f'{prefix}{plain}'
     results: dict = {name: [] for name in configs}
     for seed in args.seeds:
         for name, config in configs.items():
