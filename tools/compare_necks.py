@@ -26,6 +26,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--tune-on', metavar='PRESET', help='try learning rates on this preset only, in each regime, '
                         'for all presets (default: in each cell)')
     parser.add_argument('--seeds', type=int, default=5, help='runs of the best learning rate (default: %(default)s)')
+    parser.add_argument('--starts', type=int, metavar='N', help='pretrained backbones that the seeds begin from in '
+                        'turn (default: one for each seed); 1: the same for all, and the spread is that of training '
+                        'alone')
     parser.add_argument('--steps', type=int, default=0, help='of each run (default: as designed)')
     parser.add_argument('--size', default='small', help='small, framewise (no temporal convolution in the backbone), '
                         'frozen (the same, not trained), dense (16 frames) or full (default: %(default)s)')
@@ -68,8 +71,10 @@ def compared(args: argparse.Namespace) -> str:
     from lsef_plugins.engine.studies.runs import chosen
     from lsef_plugins.visualization.writing import write_whole
     init_default_scope('mmaction')
-    if min(args.jobs, args.seeds, args.corrupted_clips) < 1 or min(args.steps, args.tuning_seeds) < 0:
-        raise ValueError('--jobs, --seeds and --corrupted-clips count from 1, --steps and --tuning-seeds from 0.')
+    starts = args.seeds if args.starts is None else args.starts
+    if min(args.jobs, args.seeds, args.corrupted_clips, starts) < 1 or min(args.steps, args.tuning_seeds) < 0:
+        raise ValueError('--jobs, --seeds, --starts and --corrupted-clips count from 1, --steps and --tuning-seeds '
+                         'from 0.')
     cells = chosen('cell', design.CELLS, args.cells)
     names = args.arms and [name for given in args.arms for name in (design.MAIN if given == 'main' else [given])]
     arms = chosen('arm', design.ARMS, names and list(dict.fromkeys(names)))
@@ -82,13 +87,13 @@ def compared(args: argparse.Namespace) -> str:
         return design.shown(chosen('arm', design.ARMS, [args.show])[0], size)
     tested = conditions.conditions_of(args.severities, args.kinds)
     if args.plan:
-        return design.plan(cells, arms, size, args.tuning_seeds, args.seeds, len(tested), args.tune_on)
+        return design.plan(cells, arms, size, args.tuning_seeds, args.seeds, len(tested), args.tune_on, starts)
     if args.device == 'cuda' and not torch.cuda.is_available():
         raise ValueError('--device cuda, but torch sees no CUDA device here. Take --device cpu, or a torch and a '
                          'machine with one.')
     study = run.Study(cells, arms, args.out, tested, args.size, args.device, args.jobs, args.steps,
                       range(100, 100 + args.tuning_seeds), range(args.seeds), args.corrupted_clips,
-                      say=lambda line: print(line, flush=True), tune_on=args.tune_on)
+                      say=lambda line: print(line, flush=True), tune_on=args.tune_on, starts=starts)
     results = study.run()
     text, out = report.report(study, results, against), Path(args.out)
     write_whole(out / 'report.md', text)

@@ -247,7 +247,7 @@ def final_runs(cell: Cell, arm: Arm, rate: float, seeds: Iterable[int], conditio
 
 
 def plan(cells: list[Cell], arms: list[Arm], size: Size, tuning_seeds: int, seeds: int, conditions: int,
-         tune_on: Optional[str] = None) -> str:
+         tune_on: Optional[str] = None, starts: int = 1) -> str:
     """What the study costs, in a few lines."""
     tuned = list(dict.fromkeys(tuning_cell(cell, tune_on, PRESETS) for cell in cells))
     tuning = sum(len(arm.rates) for arm in arms) * tuning_seeds
@@ -255,7 +255,7 @@ def plan(cells: list[Cell], arms: list[Arm], size: Size, tuning_seeds: int, seed
     rates = '/'.join(map(str, sorted({len(arm.rates) for arm in arms})))
     lines = [f'{len(cells)} cells ({", ".join(cell.name for cell in cells)}) x {len(arms)} arms x ({rates} learning '
              f'rates x {tuning_seeds} tuning seeds + {seeds} seeds under {conditions} conditions), {size.name} size, '
-             f'{size.steps} steps of {size.batch} clips',
+             f'{size.steps} steps of {size.batch} clips, from {starts} pretrained backbone{"s" * (starts > 1)}',
              f'tuning: {tuning} runs in each of {len(tuned)} cells ({", ".join(cell.name for cell in tuned)})',
              f'comparing: {final} runs in each cell',
              f'together {len(tuned) * tuning + len(cells) * final} runs']

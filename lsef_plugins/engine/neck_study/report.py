@@ -18,7 +18,12 @@ EXPLAINED = (
     'Differences are {against} minus the other, paired by seed (both have seen the same clips in the same '
     'order, mirrored and, where trained with corruption, corrupted by draws of their own), with the 95 % interval. p '
     'is that of Student\'s paired test on *corrupted*, then after Holm over all arms and cells of the '
-    'report. It speaks of seeds of training; the test clips are the same for all.')
+    'report. {seeds} The test clips are the same for all.')
+ONE_START = ('All runs begin from one pretrained backbone: spread and p are over seeds of training, and hold for this '
+             'backbone.')
+OWN_STARTS = 'Each seed begins from a pretrained backbone of its own: spread and p are over both.'
+SOME_STARTS = ('The seeds begin from {starts} pretrained backbones in turn; p takes seeds that share one for independent, '
+               'and is too small where the backbone matters.')
 CHOSEN = '{against} was not declared beforehand ({declared} was): these p describe, they decide nothing.'
 CORRUPTED = 'corrupted'
 LEVEL = 0.01
@@ -168,6 +173,14 @@ def _bars(matched: dict[str, dict[str, Any]]) -> str:
             'point.')
 
 
+def starts_told(study: Any) -> str:
+    """What chance the seeds stand for, and which backbones they began from."""
+    starts = len({seed % study.place.starts for seed in study.seeds})
+    told = ONE_START if starts == 1 else OWN_STARTS if starts == len(study.seeds) else SOME_STARTS.format(starts=starts)
+    known = [study.starts[seed] for seed in sorted(study.starts)]
+    return f'{told[:-1]} ({", ".join(known)}).' if known else told
+
+
 def report(study: Any, results: Results, minuend: str = DECLARED) -> str:
     """Markdown: the verdict on the declared arm, then each cell; there is none on another ``minuend``."""
     arms, cells = study.arms, [cell.name for cell in study.cells]
@@ -178,7 +191,7 @@ def report(study: Any, results: Results, minuend: str = DECLARED) -> str:
               'no tuning, a guess of the learning rate for each head')
     parts = [f'{tuning}, then {len(study.seeds)} seeds; {study.size.name} size, '
              f'{study.place.steps or study.size.steps} steps of {study.size.batch} clips; budget of neck and head '
-             f'{study.size.budget} parameters. {EXPLAINED.format(against=minuend)} '
+             f'{study.size.budget} parameters. {EXPLAINED.format(against=minuend, seeds=starts_told(study))} '
              '* = at the edge of the grid.']
     if minuend == DECLARED:
         parts += ['## What is shown', verdict(cells, arms, results, against)]
@@ -206,7 +219,9 @@ def as_data(study: Any, results: Results, minuend: str = DECLARED) -> dict[str, 
                                         against=against.get((cell.name, arm.name)), runs=results[cell.name, arm.name])
                          for arm in study.arms} for cell in study.cells}
     return _plain(dict(declared=DECLARED, against=minuend, size=study.size.name, budget=study.size.budget,
-                       seeds=study.seeds, tuning_seeds=study.tuning_seeds, conditions=study.tested, cells=cells,
+                       seeds=study.seeds, tuning_seeds=study.tuning_seeds, starts=study.place.starts,
+                       weights={str(seed): digest for seed, digest in study.starts.items()}, conditions=study.tested,
+                       cells=cells,
                        over_cells={arm: values for (_, arm), values in
                                    comparisons(over_cells(results), minuend).items()}))
 

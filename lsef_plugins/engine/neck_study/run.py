@@ -13,7 +13,7 @@ from typing import Any, Callable, Optional
 from lsef_plugins.datasets.transforms.corruptions import CORRUPTIONS
 
 from ..sources import hash_of_sources
-from ..studies import clips, runs
+from ..studies import clips, runs, start
 from . import conditions
 from .design import (
     COMPARED_ON,
@@ -28,7 +28,7 @@ from .design import (
     final_runs,
     tuning_runs,
 )
-from .train import Place, prepared_start, train
+from .train import Place, prepared_starts, train
 
 SOURCES = ('models', 'nn', 'functional', 'ops', 'optim', 'engine/optimizers', 'engine/studies', 'engine/neck_study',
            'datasets/synthetic', 'datasets/transforms', 'evaluation')
@@ -51,6 +51,8 @@ class Study:
         steps: of each run; 0: as designed.
         tuning_seeds: none: nothing is tuned, every arm takes its guess.
         tune_on: the preset on which learning rates are tried for all; None: each cell tries its own.
+        starts: pretrained backbones that the seeds begin from in turn; with as many as seeds, spread and p are over
+            pretraining and training, with one over training alone.
         say: receives lines of progress.
         work: makes one run, in a child process.
     """
@@ -59,14 +61,17 @@ class Study:
                  size: str = 'small', device: str = 'cpu', jobs: int = 1, steps: int = 0,
                  tuning_seeds: Iterable[int] = TUNING_SEEDS, seeds: Iterable[int] = SEEDS,
                  corrupted_clips: int = CORRUPTED_CLIPS, say: Callable[[str], None] = print,
-                 work: Callable[[Place, Run], dict] = train, tune_on: Optional[str] = None) -> None:
+                 work: Callable[[Place, Run], dict] = train, tune_on: Optional[str] = None,
+                 starts: int = 1) -> None:
         self.cells, self.arms, self.out, self.tested = list(cells), list(arms), Path(out), list(tested)
         self.size, self.device, self.jobs = SIZES[size], device, jobs
-        self.place = Place(str(self.out / 'clips'), size, steps, corrupted_clips)
+        self.place = Place(str(self.out / 'clips'), size, steps, corrupted_clips, starts)
         self.tuning_seeds, self.seeds = list(tuning_seeds), list(seeds)
         self.say, self.work, self.sources, self.tune_on = say, work, source_hash(), tune_on
         self.tried_in = {cell: runs.tuning_cell(cell, tune_on, PRESETS) for cell in self.cells}
         self.rates: dict[tuple[str, str], float] = {}
+        #: What the weights of each start are known by, once they are there.
+        self.starts: dict[int, str] = {}
 
     def run(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """Results of the chosen learning rate by (cell, arm), in the order of the seeds."""
@@ -82,7 +87,7 @@ class Study:
         return {key: [found[run.name] for run in each] for key, each in final.items()}
 
     def prepare(self) -> None:
-        """Clips and the backbone's start, before any child asks for them."""
+        """Clips and the backbones to start from, before any child asks for them."""
         folder, view = self.place.folder, self.size.view
         for cell in dict.fromkeys([*(self.tried_in.values() if self.tuning_seeds else ()), *self.cells]):
             if cell.regime == 'augmented':
@@ -93,7 +98,10 @@ class Study:
             for path in conditions.prepare(folder, tested_on, COMPARED_ON, self.tested, self.place.corrupted_clips,
                                            view):
                 self.say(f'clips: {path}')
-        self.say(f'start: {prepared_start(self.place, self.device)}')
+        needed = sorted({seed % self.place.starts for seed in (*self.tuning_seeds, *self.seeds)})
+        for seed, path in zip(needed, prepared_starts(self.place, needed, self.device)):
+            self.starts[seed] = start.digest_of(path)
+            self.say(f'start: {path} ({self.starts[seed]})')
 
     def all_of(self, wanted: Sequence[Run], what: str) -> dict[str, dict[str, Any]]:
         # A process that has used a GPU cannot be forked.
@@ -102,11 +110,12 @@ class Study:
                                self.say, what, line_of, method)
 
     def key_of(self, run: Run) -> str:
-        arm = run.arm
+        arm, begins = run.arm, run.seed % self.place.starts
         return runs.key_of(run.name, arm.optim_wrapper(run.rate), arm.model(self.size), run.cell, run.cell.tested_on,
                            COMPARED_ON, run.conditions,
                            self.place.steps or self.size.steps, self.size, self.place.corrupted_clips, self.device,
-                           self.sources, sorted((name, each.levels) for name, each in CORRUPTIONS.items()))
+                           begins, self.starts.get(begins), self.sources,
+                           sorted((name, each.levels) for name, each in CORRUPTIONS.items()))
 
 
 def interleaved(lists: Sequence[Sequence[Run]]) -> list[Run]:

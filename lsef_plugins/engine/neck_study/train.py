@@ -7,6 +7,8 @@ import math
 import os
 import tempfile
 import time
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,11 +30,13 @@ EVALUATOR = dict(type='AverageRecallMetric')
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where the cached clips lie, the size of the recognizer, and the steps of a run (0: those of the size)."""
+    """Where the cached clips lie, the size of the recognizer, the steps of a run (0: those of the size), and how many
+    pretrained backbones there are: run ``s`` begins from that of seed ``s % starts``."""
     folder: str
     size: str = 'small'
     steps: int = 0
     corrupted_clips: int = CORRUPTED_CLIPS
+    starts: int = 1
 
 
 def loader(path: Any, batch: int = 63, **dataset: Any) -> dict[str, Any]:
@@ -52,7 +56,7 @@ def settings(run: Run, place: Place, work_dir: str) -> dict[str, Any]:
     test = loader(clips.prepare(place.folder, cell.tested_on, COMPARED_ON, size.view))
     return dict(
         default_scope='mmaction', work_dir=work_dir, log_level='ERROR', experiment_name=os.path.basename(work_dir),
-        model=run.arm.model(size), load_from=str(prepared_start(place)),
+        model=run.arm.model(size), load_from=str(prepared_starts(place, [run.seed % place.starts])[0]),
         optim_wrapper=run.arm.optim_wrapper(run.rate),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=steps, val_interval=steps + 1),
         val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'),
@@ -65,9 +69,9 @@ def settings(run: Run, place: Place, work_dir: str) -> dict[str, Any]:
         custom_hooks=[dict(type='LossRecorder')], randomness=dict(seed=run.seed))
 
 
-def prepared_start(place: Place, device: str = 'cpu') -> Any:
+def prepared_starts(place: Place, seeds: Iterable[int], device: str = 'cpu') -> list[Path]:
     size = SIZES[place.size]
-    return start.prepare_start(place.folder, size.backbone, size.view, size.start_rate, device)
+    return start.prepare_starts(place.folder, size.backbone, seeds, size.view, size.start_rate, device)
 
 
 @HOOKS.register_module()
