@@ -23,6 +23,9 @@ def test_the_plan_costs_nothing(command, capsys):
     assert command(['--plan', '--arms', 'main', 'tconv/mmd', '--cells', 'default_clean', '--severities', '1', '3']) == 0
     told = capsys.readouterr().out
     assert told.startswith('1 cells (default_clean) x 15 arms') and 'lsef-stable-nosem/avg' not in told
+    assert 'from 5 pretrained backbones\n' in told, 'one for each seed'
+    assert command(['--plan', '--seeds', '3', '--starts', '1']) == 0
+    assert 'from 1 pretrained backbone\n' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('arguments, message', [
@@ -32,6 +35,7 @@ def test_the_plan_costs_nothing(command, capsys):
     (['--kinds', 'rain'], 'There is no corruption rain'),
     (['--severities', '6'], 'A severity is 1 to 5'),
     (['--jobs', '0'], 'count from 1'),
+    (['--starts', '0'], '--starts and --corrupted-clips count from 1'),
     (['--against', 'lsef/max'], 'There is no arm lsef/max'),
     (['--against', 'lsef/avg', '--arms', 'none/avg'],
      '--against lsef/avg is not among the arms of this report (none/avg). Add it to --arms.')])

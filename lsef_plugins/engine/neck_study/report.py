@@ -22,8 +22,8 @@ EXPLAINED = (
 ONE_START = ('All runs begin from one pretrained backbone: spread and p are over seeds of training, and hold for this '
              'backbone.')
 OWN_STARTS = 'Each seed begins from a pretrained backbone of its own: spread and p are over both.'
-SOME_STARTS = ('The seeds begin from {starts} pretrained backbones in turn; p takes seeds that share one for independent, '
-               'and is too small where the backbone matters.')
+SOME_STARTS = ('The seeds begin from {starts} pretrained backbones in turn; p takes seeds that share one for '
+               'independent, and is too small where the backbone matters.')
 CHOSEN = '{against} was not declared beforehand ({declared} was): these p describe, they decide nothing.'
 CORRUPTED = 'corrupted'
 LEVEL = 0.01

@@ -7,7 +7,7 @@ import pytest
 import lsef_plugins  # noqa: F401
 from lsef_plugins.datasets.transforms.corruptions import CORRUPTIONS
 from lsef_plugins.engine.neck_study import conditions, design, report, run, train
-from lsef_plugins.engine.studies import runs
+from lsef_plugins.engine.studies import runs, start
 
 CELL = design.CELLS['default_clean']
 TESTED = ['clean', 'flicker/3', 'noise_burst/3']
@@ -65,6 +65,47 @@ def test_what_a_result_rests_on_is_in_its_key(tmp_path, monkeypatch):
     other = CORRUPTIONS['flicker']._replace(levels=(1., 2., 3., 4., 5.))
     monkeypatch.setitem(CORRUPTIONS, 'flicker', other)
     assert made.key_of(each) != key
+
+
+def test_a_run_of_another_backbone_is_another_run(tmp_path):
+    first, second = (design.final_runs(CELL, design.ARMS['lsef/avg'], 0.1, [seed], TESTED)[0] for seed in (0, 1))
+    one, own = study(tmp_path)[0], study(tmp_path, starts=4)[0]
+    assert one.key_of(first) == own.key_of(first) and one.key_of(second) != own.key_of(second)
+    key = one.key_of(first)
+    one.starts = {0: 'a1b2c3d4'}
+    assert one.key_of(first) != key, 'the weights count, not their name: other machines learn other ones'
+
+
+def test_each_seed_begins_from_the_backbone_of_its_turn(few_clips):
+    def begins(seed, starts):
+        place = train.Place(str(few_clips), steps=2, starts=starts)
+        return train.settings(design.Run(CELL, design.ARMS['none/avg'], 0.02, seed), place, 'work')['load_from']
+
+    assert begins(0, 2) == begins(2, 2) == begins(100, 2) != begins(1, 2) == begins(3, 2)
+    assert begins(1, 1) == begins(0, 1) == begins(0, 2)
+
+
+def test_a_start_is_what_its_seed_and_its_clips_make_of_it(few_clips, tmp_path_factory):
+    backbone = design.SIZES['small'].backbone
+    paths = start.prepare_starts(few_clips, backbone, [0, 1])
+    digests = [start.digest_of(path) for path in paths]
+    assert digests[0] != digests[1]
+    again = start.prepare_start(tmp_path_factory.mktemp('again'), backbone, seed=1)
+    assert again.name == paths[1].name and start.digest_of(again) == digests[1]
+    kept = paths[0].stat().st_mtime_ns
+    assert start.prepare_start(few_clips, backbone) == paths[0] and paths[0].stat().st_mtime_ns == kept
+
+
+def test_a_study_prepares_the_backbones_its_seeds_need(few_clips, monkeypatch):
+    monkeypatch.setattr(run.conditions, 'prepare', lambda *args: [])
+    told = []
+    made = run.Study([CELL], [design.ARMS['none/avg']], few_clips, TESTED, seeds=[0, 1, 2], tuning_seeds=[103],
+                     starts=5, say=told.append)
+    made.prepare()
+    files = sorted((few_clips / 'clips').glob('start_*.pth'))
+    assert list(made.starts) == [0, 1, 2, 3] and list(made.starts.values()) == list(map(start.digest_of, files))
+    assert [line for line in told if line.startswith('start: ')] == [
+        f'start: {path} ({digest})' for path, digest in zip(files, made.starts.values())]
 
 
 def test_rates_tried_on_one_preset_serve_the_others(tmp_path):
@@ -184,6 +225,20 @@ def test_another_arm_is_compared_with_all_and_nothing_is_decided(tmp_path):
     data = report.as_data(made, results, 'none/avg')
     assert data['cells'][CELL.name]['none/avg']['against'] is None and data['against'] == 'none/avg'
     assert data['cells'][CELL.name]['tconv/mmd']['against']['corrupted']['mean'] == pytest.approx(0)
+
+
+@pytest.mark.parametrize('starts, told', [
+    (1, 'All runs begin from one pretrained backbone: spread and p are over seeds of training, and hold for this'),
+    (2, 'The seeds begin from 2 pretrained backbones in turn; p takes seeds that share one for independent'),
+    (4, 'Each seed begins from a pretrained backbone of its own: spread and p are over both.')])
+def test_the_report_tells_what_chance_its_seeds_stand_for(tmp_path, starts, told):
+    made, _ = study(tmp_path, starts=starts)
+    results = made.run()
+    assert told in report.report(made, results)
+    made.starts = {0: 'a1b2c3d4', 1: '01234567'}
+    assert ' (a1b2c3d4, 01234567). The test clips' in report.report(made, results)
+    data = report.as_data(made, results)
+    assert data['starts'] == starts and data['weights'] == {'0': 'a1b2c3d4', '1': '01234567'}
 
 
 def test_runs_that_diverged_are_told(tmp_path):
