@@ -128,7 +128,7 @@ def test_what_is_trained_is_tested_and_inferred_as_floats(case, tiny_config, fil
         assert metrics[f'va/ccc_global_{name}'] == pytest.approx(ccc(truth[:, column], found[:, column]))
         assert metrics[f'va/ccc_per_video_{name}'] == pytest.approx(
             ccc_per_video(truth[:, column], found[:, column], videos))
-    assert metrics['va/ccc_global'] > .5, metrics       # 0.6 to 0.8, by machine; untrained about 0
+    assert metrics['va/ccc_global'] > .5, metrics   # 0.599 on one CPU, more on others
     assert {path.name for path in (tmp_path / 'curves').iterdir()} >= {'video 6.png', 'video 7.csv'}
 
     model = init_recognizer(str(tmp_path / 'config.py'), checkpoint, device='cpu')
