@@ -48,8 +48,9 @@ def test_the_spectral_step_is_that_of_the_svd_and_of_eigh(mode, frames):
     gain = dict(garrote=1 - cut / top, soft=1 - (cut / top).sqrt(), hard=torch.ones_like(top))[mode]
     gain = torch.where(top > 1e-7 * top[:, :1], gain, torch.zeros_like(gain))
     truth = u[..., :2] * gain[:, None] @ u[..., :2].mT
-    # In a constant clip the root of eigenvalues that are rounding alone: 4e-10 on one CPU.
-    torch.testing.assert_close(plain, truth, rtol=0, atol=2e-8 if mode == 'soft' else 1e-12)
+    for index, (ours, theirs) in enumerate(zip(plain, truth)):
+        # In the constant clip the root of eigenvalues that are rounding alone: 4e-10 on one CPU.
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-8 if (mode, index) == ('soft', 2) else 1e-12)
     # eigh is the one that is less accurate here: 2e-10 with a frame x 1e3, 1e-9 (soft) in a constant clip
     torch.testing.assert_close(plain, eager, rtol=0, atol=1e-8)
 

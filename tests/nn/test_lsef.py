@@ -766,5 +766,8 @@ def test_the_compiled_operators_separate_as_the_formulas_do(compiled, name):
             parts = lsef.decompose(z)
             loss = parts.stable.square().sum() + (parts.transient * torch.linspace(-1, 1, 8)[:, None, None]).sum()
             found.append((*(p.detach() for p in parts), *torch.autograd.grad(loss, (z, lsef.ddm.offset.weight))))
-    for ours, theirs in zip(*found):    # of one element in a thousand the gradient was 2e-4 apart on one CPU
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=5e-4)
+    of_input = len(found[0]) - 2
+    for index, (ours, theirs) in enumerate(zip(*found)):
+        # One element in a thousand of this gradient was 2e-4 apart on one CPU.
+        bound = 5e-4 if (name, index) == ('accurate', of_input) else 1e-4
+        torch.testing.assert_close(ours, theirs, rtol=bound, atol=bound)

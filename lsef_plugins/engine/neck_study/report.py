@@ -175,7 +175,7 @@ def _bars(matched: dict[str, dict[str, Any]]) -> str:
 
 def starts_told(study: Any) -> str:
     """What chance the seeds stand for, and which backbones they began from."""
-    starts = len({seed % study.place.starts for seed in study.seeds})
+    starts = len(set(map(study.place.start_of, study.seeds)))
     told = ONE_START if starts == 1 else OWN_STARTS if starts == len(study.seeds) else SOME_STARTS.format(starts=starts)
     known = [study.starts[seed] for seed in sorted(study.starts)]
     return f'{told[:-1]} ({", ".join(known)}).' if known else told

@@ -98,7 +98,7 @@ class Study:
             for path in conditions.prepare(folder, tested_on, COMPARED_ON, self.tested, self.place.corrupted_clips,
                                            view):
                 self.say(f'clips: {path}')
-        needed = sorted({seed % self.place.starts for seed in (*self.tuning_seeds, *self.seeds)})
+        needed = sorted(set(map(self.place.start_of, (*self.tuning_seeds, *self.seeds))))
         for seed, path in zip(needed, prepared_starts(self.place, needed, self.device)):
             self.starts[seed] = start.digest_of(path)
             self.say(f'start: {path} ({self.starts[seed]})')
@@ -110,7 +110,7 @@ class Study:
                                self.say, what, line_of, method)
 
     def key_of(self, run: Run) -> str:
-        arm, begins = run.arm, run.seed % self.place.starts
+        arm, begins = run.arm, self.place.start_of(run.seed)
         return runs.key_of(run.name, arm.optim_wrapper(run.rate), arm.model(self.size), run.cell, run.cell.tested_on,
                            COMPARED_ON, run.conditions,
                            self.place.steps or self.size.steps, self.size, self.place.corrupted_clips, self.device,

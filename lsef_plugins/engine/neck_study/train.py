@@ -31,12 +31,16 @@ EVALUATOR = dict(type='AverageRecallMetric')
 @dataclasses.dataclass(frozen=True)
 class Place:
     """Where the cached clips lie, the size of the recognizer, the steps of a run (0: those of the size), and how many
-    pretrained backbones there are: run ``s`` begins from that of seed ``s % starts``."""
+    pretrained backbones there are."""
     folder: str
     size: str = 'small'
     steps: int = 0
     corrupted_clips: int = CORRUPTED_CLIPS
     starts: int = 1
+
+    def start_of(self, seed: int) -> int:
+        """Seed of the backbone that a run begins from: they take turns."""
+        return seed % self.starts
 
 
 def loader(path: Any, batch: int = 63, **dataset: Any) -> dict[str, Any]:
@@ -56,7 +60,7 @@ def settings(run: Run, place: Place, work_dir: str) -> dict[str, Any]:
     test = loader(clips.prepare(place.folder, cell.tested_on, COMPARED_ON, size.view))
     return dict(
         default_scope='mmaction', work_dir=work_dir, log_level='ERROR', experiment_name=os.path.basename(work_dir),
-        model=run.arm.model(size), load_from=str(prepared_starts(place, [run.seed % place.starts])[0]),
+        model=run.arm.model(size), load_from=str(prepared_starts(place, [place.start_of(run.seed)])[0]),
         optim_wrapper=run.arm.optim_wrapper(run.rate),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=steps, val_interval=steps + 1),
         val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'),

@@ -30,9 +30,9 @@ FIRST, CLIPS, STEPS, BATCH, RATE = 10_000, 1512, 700, 16, 0.006
 
 
 def prepare_start(folder: Union[str, Path], backbone: dict, view: View = SMALL, rate: float = RATE,
-                  device: str = 'cpu', seed: int = 0) -> Path:
+                  device: str = 'cpu') -> Path:
     """The file of the weights, as ``init_cfg=dict(type='Pretrained', prefix='backbone.')`` reads them."""
-    path, = prepare_starts(folder, backbone, [seed], view, rate, device)
+    path, = prepare_starts(folder, backbone, [0], view, rate, device)
     return path
 
 

@@ -90,7 +90,7 @@ def test_a_start_is_what_its_seed_and_its_clips_make_of_it(few_clips, tmp_path_f
     paths = start.prepare_starts(few_clips, backbone, [0, 1])
     digests = [start.digest_of(path) for path in paths]
     assert digests[0] != digests[1]
-    again = start.prepare_start(tmp_path_factory.mktemp('again'), backbone, seed=1)
+    again, = start.prepare_starts(tmp_path_factory.mktemp('again'), backbone, [1])
     assert again.name == paths[1].name and start.digest_of(again) == digests[1]
     kept = paths[0].stat().st_mtime_ns
     assert start.prepare_start(few_clips, backbone) == paths[0] and paths[0].stat().st_mtime_ns == kept
