@@ -1,7 +1,7 @@
 """All runs of the study. A finished run is a file; the next start takes it from there.
 
-A file counts as long as nothing it rests on has changed: the run's settings, and the sources of RAO, of the
-recognizer, of its clips and of this study.
+A file counts as long as nothing it rests on has changed: the run's settings, the weights of the backbone it begins
+from, and the sources of RAO, of the recognizer, of its clips and of this study.
 """
 from __future__ import annotations
 
@@ -45,6 +45,8 @@ class Study:
         self.say, self.work, self.sources, self.tune_on = say, work, source_hash(), tune_on
         self.tried_in = {cell: runs.tuning_cell(cell, tune_on, PRESETS) for cell in self.cells}
         self.rates: dict[tuple[str, str], float] = {}
+        #: What the weights of the start are known by, once they are there.
+        self.start: Optional[str] = None
 
     def run(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """Results of the chosen learning rate by (cell, arm), in the order of the seeds."""
@@ -62,7 +64,9 @@ class Study:
             for preset in sorted({cell.preset for cell in (*self.tried_in.values(), *self.cells)}):
                 for split in ('train', 'tune', 'test'):
                     self.say(f'clips: {clips.prepare(self.out / "clips", preset, split)}')
-            self.say(f'start: {start.prepare_start(self.out / "clips", MODEL["backbone"])}')
+            path = start.prepare_start(self.out / 'clips', MODEL['backbone'])
+            self.start = start.digest_of(path)
+            self.say(f'start: {path} ({self.start})')
 
     def all_of(self, wanted: Sequence[Run], what: str) -> dict[str, dict[str, Any]]:
         work = functools.partial(_made, self.work, str(self.out / 'clips'), self.steps)
@@ -70,7 +74,7 @@ class Study:
 
     def key_of(self, run: Run) -> str:
         return runs.key_of(run.name, run.tuning, run.arm.optim_wrapper(run.rate), run.cell,
-                           self.steps or STEPS[run.cell.batch], self.sources)
+                           self.steps or STEPS[run.cell.batch], self.start, self.sources)
 
 
 def _made(work: Callable[[Run, str, int], dict], folder: str, steps: int, run: Run) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 
 import lsef_plugins  # noqa: F401
 from lsef_plugins.engine.optimizer_study import design, report, run, train
+from lsef_plugins.engine.studies import start
 
 ROOT = Path(__file__).resolve().parents[3]
 CELL = design.CELLS['default_wrong40_batch16']
@@ -89,8 +90,19 @@ def test_what_a_result_rests_on_is_in_its_key(tmp_path, monkeypatch):
     assert study(tmp_path, steps=design.STEPS[16])[0].key_of(each) == key != study(tmp_path, steps=7)[0].key_of(each)
     monkeypatch.setitem(design.STEPS, 16, 640)
     assert made.key_of(each) != key
+    monkeypatch.undo()
+    made.start = 'a1b2c3d4'
+    assert made.key_of(each) != key, 'the weights of the start count, not their name: other machines learn other ones'
     # the neck of the recognizer and the clips it is trained on
     assert {'models', 'nn', 'datasets/synthetic'} <= set(run.SOURCES)
+
+
+def test_a_study_knows_the_backbone_it_begins_from(few_clips):
+    told = []
+    made = run.Study([CELL], [design.ARMS['sgd']], few_clips, say=told.append)
+    made.prepare()
+    path, = (few_clips / 'clips').glob('start_*.pth')
+    assert made.start == start.digest_of(path) and f'start: {path} ({made.start})' in told
 
 
 def test_rates_tried_on_one_preset_serve_the_others(tmp_path):
