@@ -39,12 +39,15 @@ def parse_args(arguments: Optional[List[str]] = None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if not args.inputs and args.camera is None:
         parser.error('give at least one INPUT, or --camera NUMBER')
+    if args.seconds is not None and args.camera is None:
+        parser.error('--seconds is of the camera; videos and folders are looked at whole')
     return args
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
     args = parse_args(arguments)
     from lsef_plugins.apis import Inference, LSEFInferencer
+    from lsef_plugins.apis.inferencer import FAILURES
     from lsef_plugins.visualization.clip import plain_name
     inputs = [*args.inputs, *([] if args.camera is None else [args.camera])]
     try:
@@ -54,16 +57,19 @@ def main(arguments: Optional[List[str]] = None) -> int:
             found = inferencer(inputs[0] if len(inputs) == 1 else inputs, args.window, args.stride, args.batch_size,
                                decomposition=not args.no_decomposition, fps=args.fps, seconds=args.seconds,
                                recursive=args.recursive)
-        for path, write in ((args.out, found.to_json), (args.csv, found.to_csv)):
-            if path:
-                write(path)
-    except (OSError, ValueError) as error:
+    except FAILURES as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     for each in [found] if isinstance(found, Inference) else found:
         print(f'{plain_name(each.name)}: {words_of(each)}')
-    errors = {} if isinstance(found, Inference) else found.errors
-    for words in errors.values():
+    errors = [] if isinstance(found, Inference) else list(found.errors.values())
+    for path, write in ((args.out, found.to_json), (args.csv, found.to_csv)):
+        try:
+            if path:
+                write(path)
+        except (OSError, ValueError) as error:
+            errors.append(str(error))
+    for words in errors:
         print(f'error: {plain_name(words)}', file=sys.stderr)
     return 1 if errors else 0
 

@@ -16,7 +16,7 @@ from mmengine.config import DictAction  # noqa: E402
 from lsef_plugins.compat.checkpoint_errors import CheckpointError  # noqa: E402
 from lsef_plugins.compat.whole_checkpoints import NotWrittenError  # noqa: E402
 from lsef_plugins.engine import launch  # noqa: E402
-from lsef_plugins.visualization.writing import write_whole  # noqa: E402
+from lsef_plugins.visualization.writing import OutputError, for_json, write_whole  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -56,10 +56,13 @@ def main(argv=None) -> None:
         sys.exit(f'error: {error}')
     launch.leave_job()
     if os.environ.get('RANK', '0') == '0':
-        if args.out:
-            write_whole(args.out, json.dumps(metrics, indent=2, default=float) + '\n')
         for name, value in metrics.items():
             print(f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}')
+        if args.out:
+            try:
+                write_whole(args.out, json.dumps(for_json(metrics), indent=2, allow_nan=False) + '\n')
+            except OutputError as error:
+                sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

@@ -109,52 +109,23 @@ def of_pixels(args: argparse.Namespace) -> Decomposed:
 
 
 def of_features(args: argparse.Namespace) -> Decomposed:
-    """What the recognizer's LSEFNeck is given for the last crop of the video, decomposed by the neck itself."""
+    """What the recognizer's LSEFNeck is given for the last crop of one clip of the video, decomposed by the neck
+    itself; one stretch of time is one picture, where the test pipeline takes several."""
     from lsef_plugins.register_all import register_all
     register_all()                  # first: the host is repaired before its packages and configs are read
-    import torch
-    from mmengine.dataset import Compose, pseudo_collate
-
-    from lsef_plugins.engine.recognizers import (
-        load_recognizer,
-        neck_of,
-        notes_of,
-        pictures_of,
-        tested_dataset,
-        words_of,
-    )
-    from lsef_plugins.visualization import sample_video
-    rate = sample_video(args.video, frames=4, short_side=16).fps        # and a clear word on a video that is none
-    config, recognizer, _ = load_recognizer(args.config, args.checkpoint, args.device)
-    neck = neck_of(recognizer, args.config, args.stream)
-    indices = np.zeros(0, int)
-    results = dict(filename=args.video, label=-1, start_index=0, modality='RGB')
-    for step in config.get('test_pipeline') or tested_dataset(config)['pipeline']:
-        if step['type'] == 'SampleFrames' and step.get('clip_len', 1) > 1:
-            step = {**step, 'num_clips': 1}     # one stretch of time is one picture
-        try:
-            results = Compose([step])(results)
-        except KeyError as error:
-            raise ValueError(f'{args.config}: its test pipeline does not read video files ({step["type"]} asks for '
-                             f'{error}). Add --report FOLDER: it puts the frames of a video in behind the step that '
-                             'decodes.') from error
-        indices = np.asarray(results.get('frame_inds', indices)).ravel()     # packing drops them
-    caught: List[Any] = []
-    hook = neck.register_forward_pre_hook(lambda module, inputs: caught.append(inputs[0]))
+    from lsef_plugins.engine.window_reader import RecognizerReader
+    from lsef_plugins.visualization.source import open_source
+    reader = RecognizerReader(args.config, args.checkpoint, args.device, args.stream)
+    source = open_source(args.video, reader=reader.file_reader)
     try:
-        with torch.no_grad():
-            recognizer.test_step(pseudo_collate([results]))
+        sampled = reader.sampled(source.length, source.fps, once=True)
+        reading = reader.read(source.read(sampled.indices.tolist()), sampled)
     finally:
-        hook.remove()
-    maps = caught[0] if isinstance(caught[0], torch.Tensor) else caught[0][args.stream]
-    stream = neck.streams[args.stream]
-    crop = len(maps) - 1            # of ThreeCrop's left, right, middle and of TenCrop's the one in the middle
-    with torch.no_grad():
-        parts = stream.decompose(maps[crop:crop + 1])
-    chosen = middle_frames(len(indices), maps.shape[2])
-    shown, indices = pictures_of(results['inputs'], len(indices), crop)[chosen], indices[chosen]
-    return Decomposed(parts, shown, indices, indices / rate, words_of(args.config, stream, tuple(maps.shape)),
-                      notes_of(args.checkpoint), False)
+        source.close()
+    chosen = middle_frames(len(sampled.indices), reading.parts.stable.shape[2])
+    indices = sampled.indices[chosen]
+    return Decomposed(reading.parts, reading.frames[chosen], indices, indices / source.fps,
+                      reader.words(len(sampled.indices)), reader.notes(), False)
 
 
 def middle_frames(length: int, count: int) -> np.ndarray:

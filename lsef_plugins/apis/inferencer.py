@@ -28,9 +28,9 @@ from lsef_plugins.visualization.sliding import Window, plan_windows, windows_of_
 from lsef_plugins.visualization.timeline import Numbers, Progress, Reading, Timeline, merge_numbers, numbers_of
 from lsef_plugins.visualization.whole_clip import whole_clip
 
-from .inputs import Bounds, Source, clips_of, is_one
+from .inputs import Bounds, Source, check_bounds, clips_of, is_one
 from .results import Inference, Inferences
-from .spans import Grid, Look, Span, batches, check_spans, every_frame, grid_of
+from .spans import Grid, Look, Span, batches, check_spans, ended_early, every_frame, grid_of
 
 #: What one broken clip can raise; OpenCV has an error of its own.
 FAILURES = (OSError, ValueError, RuntimeError, cv2.error)
@@ -88,7 +88,8 @@ class LSEFInferencer:
             progress: whether standard error counts; or what is called with the number done and of all.
             decomposition: False leaves the neck's decomposition out (its effect on the scores stays).
             fps: of arrays, generators and folders of frames (25); of a camera instead of what it reports.
-            seconds, frames: of a camera (one of them is needed) and of a generator at most.
+            seconds, frames: of a camera (one of them is needed) and of a generator at most. Like ``fps`` they are
+                refused where no input would heed them.
             recursive: whether subfolders of a folder are searched for clips, however deep.
 
         Returns:
@@ -99,7 +100,9 @@ class LSEFInferencer:
                 in ``errors``.
         """
         look = self._look(window, stride, batch_size, decomposition)
-        one, clips = is_one(inputs), clips_of(inputs, Bounds(fps, seconds, frames, recursive, self.reader.file_reader))
+        bounds = Bounds(fps, seconds, frames, recursive, self.reader.file_reader)
+        one, clips = is_one(inputs), clips_of(inputs, bounds)
+        check_bounds(inputs, bounds)
         tell = progress if callable(progress) else progress_of(clips[0].name if one else 'clips') if progress else None
         results = Inferences()
         for done, (name, found) in enumerate(self._outcomes(clips, look, tell if one else None), start=1):
@@ -125,7 +128,9 @@ class LSEFInferencer:
         moment are measured against its own window.
         """
         look = self._look('auto' if window is None else window, stride, 1, decomposition)
-        clips = clips_of(inputs, Bounds(fps, seconds, frames, False, self.reader.file_reader, endless=True))
+        bounds = Bounds(fps, seconds, frames, False, self.reader.file_reader, endless=True)
+        clips = clips_of(inputs, bounds)
+        check_bounds(inputs, bounds)
         if len(clips) != 1:
             raise ValueError(f'a stream is one camera, generator, array or video; got {len(clips)} clips.')
         return self._moments(clips[0], look)
@@ -201,7 +206,7 @@ class LSEFInferencer:
         if three_d:                         # twice_sample: the second round is that of the last crop
             indices = indices[len(indices) - sampled.clips * sampled.clip_len:]
         timeline = whole_clip(
-            indices, packed.fps, sampled.clips if three_d else 1, seen.parts, seen.share,
+            indices, packed.fps, sampled.clips if three_d else 1, seen.parts,
             None if scores is None else self.reader.probabilities(scores), ratings, self.classes)
         return self._inference(packed.name, packed.fps, timeline, scores)
 
@@ -230,21 +235,23 @@ class LSEFInferencer:
             if tell is not None and total is not None:
                 tell(len(numbers), total)
         if not numbers:
-            raise ValueError(f'{name} ended before one window of {grid.length} frames, {grid.interval} apart, was '
-                             'there. Choose a shorter window, or let it run longer.')
+            raise ended_early(name, grid)
         timeline = merge_numbers(np.arange(end) * grid.interval, plan_windows(end, grid.length, grid.stride), numbers,
                                  source.fps, self.classes)
         return self._inference(name, source.fps, timeline, np.mean(scores, 0) if scores else None)
 
     def _moments(self, clip: Any, look: Look) -> Iterator[Inference]:
-        source = clip.open()
+        source, said = clip.open(), False
         try:
             grid = grid_of(source, self.reader, look.window, look.stride)
             for start, numbers, scores in self._windows(source, grid, look):
                 indices = np.arange(start, start + grid.length) * grid.interval
                 timeline = merge_numbers(indices, [Window(0, grid.length, 0, grid.length)], [numbers], source.fps,
                                          self.classes)
+                said = True
                 yield self._inference(clip.name, source.fps, timeline, scores)
+            if not said:
+                raise ended_early(clip.name, grid)
         finally:
             source.close()
 

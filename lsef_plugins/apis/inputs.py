@@ -60,6 +60,26 @@ def clips_of(inputs: Any, bounds: Bounds, number: int = 0) -> List[Input]:
                      'tensor (t, h, w, 3) of uint8, the number of a camera, a generator of frames, or a list of those.')
 
 
+def check_bounds(inputs: Any, bounds: Bounds) -> None:
+    """ValueError where a bound would be ignored: no input is of those that heed it."""
+    several = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    if (bounds.seconds is not None or bounds.frames is not None) and not any(map(_flows, several)):
+        raise ValueError('seconds= and frames= bound cameras and generators, and there is none among the inputs: '
+                         'videos, folders and arrays are looked at whole. Leave them out, or give the frames as a '
+                         'generator.')
+    if bounds.fps is not None and all(isinstance(each, (str, os.PathLike)) and not Path(each).is_dir()
+                                      for each in several):
+        raise ValueError(f'fps={bounds.fps:g} is of inputs that do not know theirs (folders of frames, arrays, '
+                         'generators, cameras), and there is none: a video file knows its own. Leave fps= out.')
+
+
+def _flows(clip: Any) -> bool:
+    """Whether an input is a camera or a generator (or a list with one), which has no length."""
+    if isinstance(clip, (list, tuple)):
+        return any(map(_flows, clip))
+    return isinstance(clip, Iterator) or (isinstance(clip, int) and not isinstance(clip, bool))
+
+
 def _file(path: Path, bounds: Bounds) -> Input:
     def opened() -> FrameSource:
         fault = video_fault(str(path)) if path.is_file() else None

@@ -1,5 +1,6 @@
 """Windows in seconds -> frames: which of a clip are sampled, how many a window has, where the next one starts."""
 import itertools
+import math
 from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Union
 
 import numpy as np
@@ -64,8 +65,14 @@ def grid_of(source: Any, reader: Any, window: Span, stride: Optional[float]) -> 
     return Grid(interval, length, step)
 
 
+def ended_early(name: str, grid: Grid) -> ValueError:
+    """What is said of a stream without a single window."""
+    return ValueError(f'{name} ended before one window of {grid.length} frames, {grid.interval} apart, was there. '
+                      'Choose a shorter window, or let it run longer.')
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def every_frame(source: Any, interval: int) -> Iterator[np.ndarray]:

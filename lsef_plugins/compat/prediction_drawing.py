@@ -53,11 +53,12 @@ def _handing_over_clips(stock):
 def one_clip(video):
     """The first clip of a packed input as ``(c, t, h, w)``.
 
-    ``video``: ``(clips, c, t, h, w)`` of Recognizer3D, ``(t, c, h, w)`` of Recognizer2D, or ``(c, t, h, w)``.
+    ``video``: ``(clips, c, t, h, w)`` of Recognizer3D, ``(t, c, h, w)`` of Recognizer2D (of three segments, too), or
+    ``(c, t, h, w)``.
     """
     if video.ndim == 5:
         return video[0]
-    if video.ndim == 4 and video.shape[0] not in (1, 3) and video.shape[1] in (1, 3):
+    if video.ndim == 4 and video.shape[1] in (1, 3):
         return video.transpose(0, 1)
     return video
 

@@ -1,4 +1,4 @@
-"""Where the config of a name lies: a path, or ``package::name`` for one that an installed package brings.
+"""Names in configs, and where the config of a name lies: a path, or ``package::name`` of an installed package.
 
 ``mmaction::recognition/tsn/tsn_...py`` is a config of the installed MMAction2, ``lsef_plugins::dfew/lsef_...py`` one of
 ours; ``.py`` may be left out.
@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any, Optional
 
 #: Relative to a package: in an installed one, in a checkout, in MMAction2's checkout.
 FOLDERS = ('.mim/configs', '.mim/mmaction_configs', '../mmaction_configs', '../configs')
+
+
+def bare_name(kind: Any) -> Optional[str]:
+    """The bare name of a ``type`` in a config: a string with or without a scope, or a class; None of anything else."""
+    return kind.rsplit('.', 1)[-1] if isinstance(kind, str) else getattr(kind, '__name__', None)
 
 
 def config_file(name: str) -> str:

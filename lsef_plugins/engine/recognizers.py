@@ -1,7 +1,7 @@
 """A recognizer with an LSEFNeck, its weights checked against it, and what its test pipeline does to frames."""
 import copy
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from lsef_plugins.models import LSEFNeck
 
-from .config_names import config_file
+from .config_names import bare_name, config_file
 from .launch import read_config
 from .weights import load_weights
 
@@ -101,20 +101,30 @@ def tested_dataset(cfg: Any) -> Dict[str, Any]:
     return dataset
 
 
+def tested_steps(cfg: Any) -> List[Dict[str, Any]]:
+    """The test pipeline as the Runner runs it: that of the tested data set. The variable ``test_pipeline`` is another
+    thing as soon as a child config changes one of the two; it serves where the data set has none."""
+    return list(tested_dataset(cfg).get('pipeline') or cfg.get('test_pipeline') or ())
+
+
+def names_of(steps: Sequence[Mapping[str, Any]]) -> List[str]:
+    """What the steps of a pipeline are called, without scopes."""
+    return [str(bare_name(step['type'])) for step in steps]
+
+
 def split_pipeline(cfg: Any, config: str) -> Steps:
     """The test pipeline around its last step that decodes.
 
     Raises:
         ValueError: it does not decode, or does not say how many frames it samples.
     """
-    dataset = tested_dataset(cfg)
-    steps = list(cfg.get('test_pipeline') or dataset.get('pipeline') or ())
-    names = [str(step['type']) for step in steps]
+    dataset, steps = tested_dataset(cfg), tested_steps(cfg)
+    names = names_of(steps)
     decoding = [index for index, name in enumerate(names) if 'Decode' in name]
     if not decoding:
         raise ValueError(f'{config}: no step of the test pipeline decodes ({", ".join(names) or "it is empty"}), so '
                          'there is no place to put frames in. Frames of a video need a pipeline of videos or frames.')
-    samplers = [step for step in steps[:decoding[-1]] if str(step['type']).split('.')[-1] in SAMPLERS]
+    samplers = [step for step, name in zip(steps[:decoding[-1]], names) if name in SAMPLERS]
     # What opens a file (DecordInit, ...) has no business with frames that are there.
     before = [step for step, name in zip(steps[:decoding[-1]], names) if 'Init' not in name and 'Decode' not in name]
     return Steps(_sampler(samplers[-1] if samplers else dataset, config), before, names[decoding[-1]],
@@ -126,7 +136,7 @@ def _sampler(step: Mapping[str, Any], config: str) -> Sampler:
     if length is None:
         raise ValueError(f'{config}: neither the test pipeline ({" or ".join(SAMPLERS)}) nor its data set says how '
                          'many frames a clip has (clip_len).')
-    if step.get('type') == 'UniformSample':
+    if bare_name(step.get('type')) == 'UniformSample':
         return Sampler(length, None, length)
     if length == 1:
         return Sampler(clips, None, 1)

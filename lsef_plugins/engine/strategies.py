@@ -6,10 +6,10 @@ wants to go on from its checkpoint.
 from __future__ import annotations
 
 import importlib.util
-from typing import Any, Optional
 
 from mmengine.config import Config
 
+from .config_names import bare_name
 from .launch_error import LaunchError
 
 NEEDS = {'DeepSpeedStrategy': 'deepspeed', 'ColossalAIStrategy': 'colossalai'}
@@ -18,12 +18,12 @@ SEVERAL = ('DDPStrategy', 'FSDPStrategy', *NEEDS)
 
 def check_strategy(cfg: Config) -> None:
     """Raises LaunchError where the strategy a config asks for cannot work."""
-    strategy, runner = cfg.get('strategy'), _name(cfg.get('runner_type'))
+    strategy, runner = cfg.get('strategy'), bare_name(cfg.get('runner_type'))
     if strategy is None:
         return
-    if not isinstance(strategy, dict) or _name(strategy.get('type')) is None:
+    if not isinstance(strategy, dict) or bare_name(strategy.get('type')) is None:
         raise LaunchError("strategy is a dict with a type such as dict(type='DDPStrategy'), got " f'{strategy!r}.')
-    name = _name(strategy['type'])
+    name = bare_name(strategy['type'])
     if runner != 'FlexibleRunner':
         raise LaunchError(f'strategy=dict(type={name!r}) has no effect in {runner or "the default runner"}: set '
                           "runner_type='FlexibleRunner' as well, or leave strategy out (several processes then "
@@ -51,7 +51,3 @@ def _check_fsdp(strategy: dict) -> None:
                           'objects, which torch does not load with weights_only=True: nobody could go on from its '
                           "checkpoints or test them. Set strategy=dict(type='FSDPStrategy', state_dict_cfg='full').")
 
-
-def _name(kind: Any) -> Optional[str]:
-    """The bare name of a type in a config: a string with or without a scope, or a class."""
-    return kind.rsplit('.', 1)[-1] if isinstance(kind, str) else getattr(kind, '__name__', None)

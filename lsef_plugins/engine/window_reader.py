@@ -22,10 +22,13 @@ from mmengine.config import Config
 from lsef_plugins.models.heads import ValenceArousalHead
 from lsef_plugins.visualization.timeline import Reading
 
+from .config_names import bare_name
 from .recognizers import (
+    SAMPLERS,
     class_words,
     load_recognizer,
     name_of,
+    names_of,
     neck_of,
     notes_of,
     pictures_of,
@@ -47,10 +50,9 @@ class Sampled(NamedTuple):
 
 class Seen(NamedTuple):
     """What the recognizer makes of such frames: the data sample; of the middle crop the decomposition of all its maps
-    (b = maps; None without), where ``share`` > 1 means that the maps join so many crops; the packed ``inputs``."""
+    (b = maps; None without); the packed ``inputs``."""
     sample: Any
     parts: Any
-    share: int
     inputs: torch.Tensor
 
 
@@ -84,7 +86,7 @@ class RecognizerReader:
         self.neck = None if decompose is False else neck_of(self.recognizer, self.config, stream, bool(decompose))
         self.sampler, self.sampling_steps, decoder, self.steps = split_pipeline(cfg, self.config)
         #: Whether the pipeline samples itself (a data set that makes windows does it before), and what opens videos.
-        self.samples = any('Sample' in str(step['type']) for step in self.sampling_steps)
+        self.samples = any('Sample' in name for name in names_of(self.sampling_steps))
         self.file_reader = 'opencv' if 'OpenCV' in decoder else None
         self.classes = class_words(tested_dataset(cfg), content)
         head: Any = getattr(self.recognizer, 'cls_head', None)
@@ -115,7 +117,10 @@ class RecognizerReader:
         return window, interval
 
     def __call__(self, frames: List[np.ndarray], indices: np.ndarray) -> Reading:
-        clip = self.window_of(indices)
+        return self.read(frames, self.window_of(indices))
+
+    def read(self, frames: List[np.ndarray], clip: Sampled) -> Reading:
+        """What is seen in the frames of one clip."""
         seen, = self.see([self.pack(frames, clip)], [clip])
         return self.reading_of(seen, len(frames))
 
@@ -124,20 +129,25 @@ class RecognizerReader:
         clip_len = 1 if self.sampler.clip_len == 1 else len(indices)
         return Sampled(np.asarray(indices), clip_len, len(indices) // clip_len)
 
-    def sampled(self, length: int, fps: float) -> Sampled:
-        """The frames that the test pipeline takes of a whole clip of ``length`` frames, all its clips.
+    def sampled(self, length: int, fps: float, once: bool = False) -> Sampled:
+        """The frames that the test pipeline takes of a whole clip of ``length`` frames: all its clips, or ``once`` of
+        them only, as it places one.
 
         Raises:
             ValueError: nothing samples in the pipeline, or a step asks for what frames do not have.
         """
         from mmengine.dataset import Compose
+        if not self.samples:
+            raise ValueError(f'{self.config}: no step of its test pipeline samples; its data '
+                             'set makes windows. Look at windows: --report FOLDER, or window=\'auto\'.')
+        steps = [one_clip(step) for step in self.sampling_steps] if once else self.sampling_steps
         results: Dict[str, Any] = dict(filename='', label=-1, start_index=0, modality='RGB', total_frames=length,
                                        avg_fps=fps)
         try:
-            results = Compose(self.sampling_steps)(results)
+            results = Compose(steps)(results)
             indices = np.asarray(results['frame_inds']).ravel()
         except KeyError as error:
-            raise self._asks(error, self.sampling_steps) from error
+            raise self._asks(error, steps) from error
         return Sampled(indices, int(results['clip_len']), int(results.get('num_clips', 1)))
 
     def pack(self, frames: List[np.ndarray], clip: Sampled) -> Dict[str, Any]:
@@ -157,7 +167,7 @@ class RecognizerReader:
         except AssertionError as error:     # the host's transforms assert, mostly without a word
             height, width = frames[0].shape[:2]
             raise ValueError(f'{self.config}: a step of the test pipeline refuses frames of {width} x {height} '
-                             f'({str(error) or "it does not say why"}). Steps: {_names(self.steps)}.') from error
+                             f'({str(error) or "it does not say why"}). Steps: {_listed(self.steps)}.') from error
 
     def see(self, packed: Sequence[Dict[str, Any]], clips: Sequence[Sampled], decompose: bool = True) -> List[Seen]:
         """One forward pass of a batch of packed clips, whose inputs have one shape."""
@@ -172,21 +182,23 @@ class RecognizerReader:
             if hook is not None:
                 hook.remove()
         if hook is None:
-            return [Seen(sample, None, 1, item['inputs']) for sample, item in zip(samples, packed)]
+            return [Seen(sample, None, item['inputs']) for sample, item in zip(samples, packed)]
         # A recognizer that looks at its views one after the other calls the neck several times.
         maps = torch.cat([each if isinstance(each, torch.Tensor) else each[self.stream] for each in caught])
-        return [Seen(sample, *self._decomposed(mine, item['inputs'], clip), item['inputs']) for sample, mine, item, clip
+        return [Seen(sample, self._decomposed(mine, item['inputs'], clip), item['inputs']) for sample, mine, item, clip
                 in zip(samples, maps.chunk(len(packed)), packed, clips)]
 
-    def _decomposed(self, maps: torch.Tensor, inputs: torch.Tensor, clip: Sampled) -> Tuple[Any, int]:
+    def _decomposed(self, maps: torch.Tensor, inputs: torch.Tensor, clip: Sampled) -> Any:
         """The last crop, of ThreeCrop's left, right, middle and of TenCrop's the one in the middle."""
         crops = max(1, len(inputs) // (clip.clips if inputs.dim() == 5 else len(clip.indices)))
-        share = 1 if len(maps) % crops == 0 else crops      # TSN takes all crops for one long clip
-        kept = maps if share > 1 else maps[len(maps) - len(maps) // crops:]
+        joined = len(maps) % crops > 0          # TSN takes all crops for one long clip
+        kept = maps if joined else maps[len(maps) - len(maps) // crops:]
         with torch.no_grad():
             parts = cast(Any, self.neck).streams[self.stream].decompose(kept)
+        if joined and kept.shape[2] % crops == 0:
+            parts = last_frames(parts, kept.shape[2] // crops)
         self.shape = (1, *parts.stable.shape[1:])
-        return parts, share
+        return parts
 
     def reading_of(self, seen: Seen, length: int) -> Reading:
         """Of a window of ``length`` frames."""
@@ -195,7 +207,7 @@ class RecognizerReader:
 
     def _asks(self, error: KeyError, steps: Sequence[Dict[str, Any]]) -> ValueError:
         return ValueError(f'{self.config}: a step of the test pipeline asks for {error}, which frames of a video do '
-                          f'not have. Steps: {_names(steps)}.')
+                          f'not have. Steps: {_listed(steps)}.')
 
     def predictions(self, sample: Any) -> Tuple[Optional[np.ndarray], Optional[np.ndarray]]:
         """Class probabilities ``(k,)``, and ratings ``(f, 2)``, of those that the head gives."""
@@ -231,5 +243,27 @@ class RecognizerReader:
         return notes_of(self.checkpoint)
 
 
-def _names(steps: Sequence[Dict[str, Any]]) -> str:
-    return ', '.join(str(step['type']) for step in steps)
+def _listed(steps: Sequence[Dict[str, Any]]) -> str:
+    return ', '.join(names_of(steps))
+
+
+def one_clip(step: Dict[str, Any]) -> Dict[str, Any]:
+    """A step of a pipeline; a sampler of several clips, or of segments twice, takes one clip, or them once."""
+    if bare_name(step['type']) not in SAMPLERS:
+        return step
+    once: Dict[str, Any] = dict(num_clips=1) if step.get('clip_len', 1) > 1 else {}
+    if 'twice_sample' in step:
+        once['twice_sample'] = False
+    if bare_name(step['type']) == 'DenseSampleFrames':
+        once['num_sample_positions'] = 1        # ten unless it says so
+    return {**step, **once}
+
+
+def last_frames(parts: Any, count: int) -> Any:
+    """The decomposition of the last ``count`` frames of maps. What made their stable part mixes all frames of the map:
+    ``operator`` is the identity and ``gram`` that of the stable part, as for a module of the user's."""
+    whole = parts.operator @ parts.gram @ parts.operator.mT
+    names = ('stable', 'transient', 'residual')
+    cut = {name: getattr(parts, name)[:, :, -count:] for name in names}
+    return parts._replace(**cut, frame_gate=parts.frame_gate[:, -count:], gram=whole[:, -count:, -count:],
+                          operator=torch.eye(count, dtype=whole.dtype, device=whole.device).expand(len(whole), -1, -1))

@@ -13,7 +13,7 @@ from .sliding import Window, held
 from .timeline import NAMES, Timeline, finite
 
 
-def whole_clip(indices: np.ndarray, fps: float, clips: int, parts: Any = None, share: int = 1,
+def whole_clip(indices: np.ndarray, fps: float, clips: int, parts: Any = None,
                probabilities: Optional[np.ndarray] = None, ratings: Optional[np.ndarray] = None,
                classes: Sequence[str] = ()) -> Timeline:
     """The timeline of the sampled frames, each once, in the order of time.
@@ -23,7 +23,6 @@ def whole_clip(indices: np.ndarray, fps: float, clips: int, parts: Any = None, s
         fps: of the video.
         clips: how many clips of equal length they are.
         parts: the decomposition of the clips' maps, ``b`` maps one after the other (None: none).
-        share: the maps hold so many crops one after the other in time; the last one counts.
         probabilities: ``(k,)``.
         ratings: ``(2,)`` of the whole clip, or ``(f, 2)`` of frames of all clips one after the other.
         classes: names of the ``k`` classes.
@@ -40,11 +39,11 @@ def whole_clip(indices: np.ndarray, fps: float, clips: int, parts: Any = None, s
             found = [frame_squares(parts, b) for b in range(len(parts.stable))]
             for name in NAMES:
                 values = np.concatenate([each[name] for each in found])
-                squares[name] = _spread(finite(name, values), count, clips, share)[kept]
+                squares[name] = _spread(finite(name, values), count, clips)[kept]
             gates = parts.frame_gate.detach().double().cpu().numpy().ravel()
-            gate = _spread(finite('frame gate', gates), count, clips, share)[kept]
+            gate = _spread(finite('frame gate', gates), count, clips)[kept]
         if ratings is not None:
-            ratings = _spread(finite('ratings', ratings).reshape(-1, 2), count, clips, 1)[kept]
+            ratings = _spread(finite('ratings', ratings).reshape(-1, 2), count, clips)[kept]
         rows = None if probabilities is None else finite('probabilities', probabilities)[None]
     except FloatingPointError as error:
         raise ValueError(str(error)) from error
@@ -60,10 +59,8 @@ def _most_central(indices: np.ndarray, clips: int) -> np.ndarray:
     return order[np.unique(indices[order], return_index=True)[1]]
 
 
-def _spread(values: np.ndarray, count: int, clips: int, share: int) -> np.ndarray:
+def _spread(values: np.ndarray, count: int, clips: int) -> np.ndarray:
     """Values of the frames of maps (fewer, perhaps) for the ``count`` sampled frames, clip by clip."""
-    if len(values) % share == 0:
-        values = values[len(values) - len(values) // share:]
     if len(values) % clips or count % clips:
         return held(values, count)
     rows = values.reshape(clips, -1, *values.shape[1:])

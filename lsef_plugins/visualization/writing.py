@@ -2,9 +2,10 @@
 import contextlib
 import csv
 import io
+import math
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence, Union
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Union
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,6 +41,17 @@ def whole_file(path: PathLike) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink()
+
+
+def for_json(value: Any) -> Any:
+    """A number, or a nest of them, as JSON can hold it: NaN and infinity are null, tensors and matrices lists."""
+    if isinstance(value, Mapping):
+        return {str(key): for_json(each) for key, each in value.items()}
+    if getattr(value, 'ndim', 0) or isinstance(value, (list, tuple)):
+        return [for_json(each) for each in value]
+    if not hasattr(value, '__float__') or isinstance(value, (bool, int)):
+        return value
+    return float(value) if math.isfinite(value) else None
 
 
 def write_whole(path: PathLike, text: str) -> None:

@@ -79,10 +79,20 @@ def test_so_they_are_with_several_views_and_with_segments(tiny_door, others, cha
     assert (np.diff(found.times) > 0).all()
 
 
-def test_scores_of_a_folder_are_those_of_a_test(tiny_door, inferencer, tmp_path, capsys):
+CHILDREN = {      # what a child config may change of one pipeline that is named twice
+    'nothing': '', 'the variable': "test_pipeline = [dict(type='SampleFrames', clip_len=4)]",
+    'the data set': "_base_.test_pipeline[1].update(frame_interval=1)\n"
+                    'test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))'}
+
+
+@pytest.mark.parametrize('change', CHILDREN)
+def test_scores_of_a_folder_are_those_of_a_test(tiny_door, tmp_path, capsys, change):
     from lsef_plugins.engine import launch
-    launch.test(tiny_door.config, tiny_door.checkpoint, work_dir=str(tmp_path), dump=str(tmp_path / 'scores.pkl'))
+    config = tmp_path / 'child.py'
+    config.write_text(f"_base_ = [{tiny_door.config!r}]\n{CHILDREN[change]}\n", encoding='utf-8')
+    launch.test(str(config), tiny_door.checkpoint, work_dir=str(tmp_path), dump=str(tmp_path / 'scores.pkl'))
     tested = pickle.loads((tmp_path / 'scores.pkl').read_bytes())
+    inferencer = LSEFInferencer(str(config), tiny_door.checkpoint)
     capsys.readouterr()
     found = inferencer(tiny_door.root, batch_size=4)
     assert 'clips: 8 of 8' in capsys.readouterr().err and not found.errors
@@ -124,7 +134,7 @@ def test_each_frame_of_several_clips_has_the_energy_of_a_clip_it_lies_in(tiny_do
     from lsef_plugins.visualization.source import open_source
     frames = source(open_source(tiny_door.video).read(range(24)))
     seen, = reader.see([reader.pack([frames[i] for i in sampled.indices], sampled)], [sampled])
-    assert seen.parts.stable.shape[0] == 3 and seen.share == 1
+    assert seen.parts.stable.shape[0] == 3
     middle = (seen.inputs[-3:].float() - 114.75) / 57.375               # crops are left, right, middle, each of 3 clips
     with torch.no_grad():
         torch.testing.assert_close(seen.parts.stable + seen.parts.transient + seen.parts.residual,
@@ -305,6 +315,9 @@ def test_a_camera_that_is_absent_endless_or_too_short_is_told(inferencer, camera
         inferencer(1, progress=False)
     with pytest.raises(ValueError, match='camera 1 ended before one window of 8 frames, 2 apart'):
         inferencer(1, frames=5, progress=False)
+    for short in (1, iter(np.zeros((5, 32, 32, 3), np.uint8))):
+        with pytest.raises(ValueError, match='ended before one window of 8 frames, 2 apart'):
+            list(inferencer.stream(short, frames=5))
     with pytest.raises(ValueError, match='seconds of a camera are positive'):
         inferencer(1, seconds=-1., progress=False)
     assert all(each.released for each in camera.opened)
@@ -358,14 +371,20 @@ def test_clips_of_other_sizes_are_not_padded_in_a_batch(tiny_door, others, clip)
 
 # ---- what does not fit ----
 
-def test_what_is_asked_wrongly_is_told(inferencer, clip, tmp_path):
+def test_what_is_asked_wrongly_is_told(tiny_door, inferencer, clip, tmp_path):
     for options, words in ((dict(window=0), "window is a positive number of seconds, 'auto', or None"),
                            (dict(window='long'), "got 'long'"), (dict(stride=1.), "Add window='auto'"),
                            (dict(window=.32, stride=-1), 'stride is a positive number'),
                            (dict(window=.32, stride=3.), r'stride=3 s is longer than a window \(0.32 s\)'),
+                           (dict(window=float('inf')), 'got inf'), (dict(seconds=1.), 'bound cameras and generators'),
+                           (dict(frames=9), 'there is none among the inputs'),
                            (dict(batch_size=0), 'batch_size counts'), (dict(fps=0), 'fps counts frames per second')):
         with pytest.raises(ValueError, match=words):
             inferencer(clip, progress=False, **options)
+    with pytest.raises(ValueError, match='fps=5 is of inputs that do not know theirs .* a video file knows its own'):
+        inferencer([tiny_door.video] * 2, fps=5, progress=False)
+    assert len(inferencer([tiny_door.video, clip], fps=5, progress=False)) == 2
+    assert len(inferencer([tiny_door.video, iter(clip)], seconds=.8, progress=False)) == 2
     for wrong, words in (({}, 'dict cannot be looked at. Give the path'), (True, 'bool cannot be looked at'),
                          (clip[0], 'frames are RGB pictures'), (iter([clip[0], clip[0][:9]]), 'frames 0: frame 1 is'),
                          (tmp_path, 'holds no videos')):

@@ -166,3 +166,15 @@ def test_a_real_drn_is_never_hidden(tmp_path, monkeypatch):
     assert f'{missing_drn.PACKAGE}.drn' in sys.modules
     for name in (missing_drn.PACKAGE, f'{missing_drn.PACKAGE}.drn'):
         monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 4, 8, 8), (4, 3, 8, 8), (3, 3, 8, 8), (1, 3, 8, 8), (3, 4, 8, 8)])
+def test_a_drawn_clip_has_its_channels_first(shape):
+    """Clips of Recognizer3D, segments of Recognizer2D (three of them, too), a clip as it should be."""
+    import torch
+
+    from lsef_plugins.compat.prediction_drawing import one_clip
+    channels = 0 if shape == (3, 4, 8, 8) else 1
+    video = torch.arange(3).view([3 if axis == channels else 1 for axis in range(len(shape))])
+    clip = one_clip(video.expand(shape))
+    assert clip.shape[0] == 3 and (clip == torch.arange(3)[:, None, None, None]).all()

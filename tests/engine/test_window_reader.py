@@ -1,13 +1,29 @@
 """A recognizer reads a window as its own test pipeline would, and says what does not fit."""
+import copy
+
 import numpy as np
 import pytest
 import torch
 
+from lsef_plugins.engine.recognizers import split_pipeline
 from lsef_plugins.visualization.sliding import FrameWindows, plan_windows
 from lsef_plugins.visualization.source import open_source
-from lsef_plugins.visualization.timeline import read_timeline
+from lsef_plugins.visualization.timeline import numbers_of, read_timeline
 
 NECK = dict(type='LSEFNeck', rank=3)
+
+
+SEGMENTS = dict(
+    _delete_=True, type='Recognizer2D', neck=dict(type='LSEFNeck'),
+    backbone=dict(type='ResNet', depth=18, norm_eval=False),
+    cls_head=dict(type='TSNHead', num_classes=2, in_channels=512, consensus=dict(type='AvgConsensus', dim=1)),
+    data_preprocessor=dict(type='ActionDataPreprocessor', mean=[114.75] * 3, std=[57.375] * 3, format_shape='NCHW'))
+
+
+def of_segments(config, **sampler):
+    steps = config.test_dataloader.dataset.pipeline
+    steps[1] = dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=6, test_mode=True, **sampler)
+    steps[4]['input_format'] = 'NCHW'
 
 
 @pytest.fixture(scope='module')
@@ -19,7 +35,7 @@ def reader_of(tiny_config, tmp_path_factory):
 
     def build(change=lambda config: None, model=dict(neck=NECK), state=None, **options):   # noqa: B006
         folder = tmp_path_factory.mktemp('reader')
-        config = tiny_config(folder, model=model)
+        config = tiny_config(folder, model=copy.deepcopy(model))     # it takes the marks of what it merges away
         change(config)
         config.dump(folder / 'config.py')
         if state is not None:
@@ -86,20 +102,78 @@ def test_ratings_of_a_clip_and_of_its_frames(reader_of, frames):
 
 
 def test_a_recognizer_of_segments_gets_a_window_of_them(reader_of, frames):
-    def change(config):
-        config.test_pipeline[1] = dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=6, test_mode=True)
-        config.test_pipeline[4]['input_format'] = 'NCHW'
-    model = dict(
-        _delete_=True, type='Recognizer2D', neck=dict(type='LSEFNeck'),
-        backbone=dict(type='ResNet', depth=18, norm_eval=False),
-        cls_head=dict(type='TSNHead', num_classes=2, in_channels=512, consensus=dict(type='AvgConsensus', dim=1)),
-        data_preprocessor=dict(type='ActionDataPreprocessor', mean=[114.75] * 3, std=[57.375] * 3, format_shape='NCHW'))
-    reader = reader_of(change, model)
+    reader = reader_of(of_segments, SEGMENTS)
     assert reader.sampling(24, 25.) == (6, 4)           # 2 s do not fit into 24 frames: as far apart as fits
     assert reader.sampling(1000, 25.) == (6, 8)         # 2 s of 25 frames, 6 of them
     reading = reader(frames[2:24:4], np.arange(2, 24, 4))
     assert reading.parts.stable.shape[:3] == (1, 512, 6) and reading.frames.shape == (6, 32, 32, 3)
     assert reading.probabilities.shape == (2,)
+
+
+def test_of_crops_that_are_one_map_the_last_one_is_told(reader_of, frames):
+    def three(config, crop='ThreeCrop'):
+        of_segments(config)
+        steps = config.test_dataloader.dataset.pipeline
+        steps[3:4] = [dict(type='Resize', scale=(48, 32), keep_ratio=False), dict(type=crop, crop_size=32)]
+    indices = np.arange(2, 24, 4)
+    whole = []
+    for change in (three, lambda config: three(config, 'CenterCrop')):
+        torch.manual_seed(0)
+        reader = reader_of(change, SEGMENTS)
+        reading = reader([frames[i] for i in indices], indices)
+        parts = reading.parts
+        whole.append(parts.stable + parts.transient + parts.residual)
+        assert parts.stable.shape[:3] == (1, 512, 6) and parts.frame_gate.shape == (1, 6)
+        assert reader.shape[2] == 6 and numbers_of(reading, 6).squares['transient'].shape == (6, )
+        gram = parts.operator @ parts.gram @ parts.operator.mT
+        flat = parts.stable.double().transpose(1, 2).flatten(2)
+        own = flat @ flat.mT
+        torch.testing.assert_close(gram / gram.diagonal(dim1=1, dim2=2).sum(), own / own.diagonal(dim1=1, dim2=2).sum(),
+                                   rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(*whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('twice', [False, True])
+def test_once_is_one_clip_as_the_pipeline_places_one(reader_of, twice):
+    def several(config):
+        config.test_dataloader.dataset.pipeline[1].update(num_clips=5, twice_sample=twice)
+    one, many = reader_of(), reader_of(several)
+    assert many.sampled(40, 25.).clips == 5 and len(many.sampled(40, 25.).indices) == 8 * 5 * (1 + twice)
+    assert many.sampled(40, 25., once=True).indices.tolist() == one.sampled(40, 25.).indices.tolist()
+    rounds = reader_of(lambda config: of_segments(config, twice_sample=True), SEGMENTS)
+    assert len(rounds.sampled(24, 25.).indices) == 12
+    assert rounds.sampled(24, 25., once=True).indices.tolist() == [2, 6, 10, 14, 18, 22]
+
+
+def test_types_may_be_classes_and_have_scopes(reader_of):
+    from mmaction.datasets import transforms
+
+    def scoped(config):
+        for step in config.test_dataloader.dataset.pipeline:
+            step['type'] = f"mmaction.{step['type']}"
+
+    def uniform(config, kind='UniformSample'):
+        config.test_dataloader.dataset.pipeline[1] = dict(type=kind, clip_len=8, test_mode=True)
+    plain, other = reader_of(), reader_of(scoped)
+    assert other.sampler == plain.sampler and other.samples
+    assert other.sampled(24, 25.).indices.tolist() == plain.sampled(24, 25.).indices.tolist()
+    for kind in ('UniformSample', 'mmaction.UniformSample'):
+        assert reader_of(lambda config, kind=kind: uniform(config, kind)).sampler == (8, None, 8)
+    classes = plain.recognizer.cfg.copy()
+    for step in classes.test_dataloader.dataset.pipeline:
+        step['type'] = getattr(transforms, step['type'])
+    assert split_pipeline(classes, 'it') == (plain.sampler, *split_pipeline(classes, 'it')[1:])
+    uniform(classes, transforms.UniformSample)
+    assert split_pipeline(classes, 'it').sampler == (8, None, 8)
+
+
+def test_the_pipeline_is_the_one_that_the_tested_data_set_has(reader_of):
+    def other_variable(config):
+        config.test_pipeline = [dict(type='SampleFrames', clip_len=4), *config.test_pipeline[2:]]
+
+    def other_data_set(config):
+        config.test_dataloader.dataset.pipeline[1]['clip_len'] = 4
+    assert reader_of(other_variable).sampler.window == 8 and reader_of(other_data_set).sampler.window == 4
 
 
 def test_a_stretch_shorter_than_a_window_names_the_interval_that_fits(reader_of):
@@ -115,13 +189,13 @@ def test_a_stretch_shorter_than_a_window_names_the_interval_that_fits(reader_of)
 
 def test_what_does_not_fit_is_told(reader_of, tmp_path):
     def undecoded(config):
-        config.test_pipeline = config.test_pipeline[3:]
+        config.test_dataloader.dataset.pipeline = config.test_dataloader.dataset.pipeline[3:]
 
     def unsampled(config):
-        config.test_pipeline.pop(1)
+        config.test_dataloader.dataset.pipeline.pop(1)
 
     def hungry(config):
-        config.test_pipeline.insert(3, dict(type='PoseCompact'))
+        config.test_dataloader.dataset.pipeline.insert(3, dict(type='PoseCompact'))
     for change, words in ((undecoded, 'no step of the test pipeline decodes'),
                           (unsampled, 'says how many frames a clip has')):
         with pytest.raises(ValueError, match=words):

@@ -50,9 +50,30 @@ def test_a_folder_a_film_and_what_is_wrong(main, files, tiny_videos, tmp_path, c
                              ([*files, 'gone.mp4'], 'gone.mp4 does not exist'),
                              ([*files, '--camera', '0'], 'camera 0 has no end'),
                              ([*files, video, '--window', '9', '--stride', '99'], 'stride=99 s is longer than'),
-                             ([*files, video, '--out', str(tmp_path)], 'could not be written')):
+                             ([*files, video, '--fps', '5'], 'a video file knows its own')):
         assert main(arguments) == 1
         assert words in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(files)
-    assert 'give at least one INPUT, or --camera NUMBER' in capsys.readouterr().err
+    for arguments, words in ((files, 'give at least one INPUT, or --camera NUMBER'),
+                             ([*files, video, '--seconds', '1'], '--seconds is of the camera')):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert words in capsys.readouterr().err
+
+
+def test_what_was_found_is_told_though_a_file_cannot_be_written(main, files, tiny_videos, tmp_path, capsys):
+    video, table = str(tiny_videos.root / 'clip_0.mp4'), tmp_path / 'r.csv'
+    assert main([*files, video, '--out', str(tmp_path), '--csv', str(table)]) == 1
+    told = capsys.readouterr()
+    assert told.out.startswith(f'{video}: class') and f'{tmp_path} could not be written' in told.err
+    assert len(table.read_text(encoding='utf-8').splitlines()) == 9
+
+
+def test_a_recognizer_that_fails_is_one_line(main, files, tiny_videos, capsys, monkeypatch):
+    from lsef_plugins.engine.window_reader import RecognizerReader
+
+    def full(*args):
+        raise RuntimeError('out of memory')
+    monkeypatch.setattr(RecognizerReader, 'see', full)
+    for count in (1, 2):
+        assert main([*files, *[str(tiny_videos.root / 'clip_0.mp4')] * count]) == 1
+        assert capsys.readouterr().err.splitlines()[-1] == 'error: out of memory'

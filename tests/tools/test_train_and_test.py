@@ -1,5 +1,6 @@
 """The command lines: train, stop, resume to the same bits, test; and what they say when something is wrong."""
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -226,6 +227,15 @@ def test_testing_prints_dumps_and_draws(train, test, config, tmp_path, capsys):
     assert len(scores) == 4 and scores[0]['pred_score'].shape == (2,)
     assert sorted(path.name for path in (tmp_path / 'shown').iterdir()) == ['0_0', '2_0']
     assert len(list((tmp_path / 'shown' / '0_0').rglob('*.png'))) == 8
+    checkpoint, metrics = str(tmp_path / 'w' / 'epoch_1.pth'), tmp_path / 'metrics.json'
+    path = config('matrix', "\ntest_evaluator = [dict(type='AccMetric'), dict(type='ConfusionMatrix')]\n")
+    test([path, checkpoint, '--work-dir', str(tmp_path / 'w'), '--out', str(metrics)])
+    found = json.loads(metrics.read_text(encoding='utf-8'))
+    assert len(found['confusion_matrix/result']) == 2 and 0 <= found['acc/top1'] <= 1
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match='error: .* could not be written'):
+        test([path, checkpoint, '--work-dir', str(tmp_path / 'w'), '--out', str(tmp_path)])
+    assert 'acc/top1: ' in capsys.readouterr().out, 'told first'
 
 
 def test_a_checkpoint_without_all_weights_is_not_measured_unless_that_is_meant(test, config, tmp_path, capsys):

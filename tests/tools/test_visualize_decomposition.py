@@ -131,8 +131,9 @@ def test_a_recognizer_of_segments_shows_one_frame_for_each(tool, tiny_videos, ti
         cls_head=dict(type='TSNHead', num_classes=2, in_channels=512, consensus=dict(type='AvgConsensus', dim=1)),
         data_preprocessor=dict(type='ActionDataPreprocessor', mean=[114.75] * 3, std=[57.375] * 3,
                                format_shape='NCHW')))
-    config.test_pipeline[1] = dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=6, test_mode=True)
-    config.test_pipeline[4]['input_format'] = 'NCHW'
+    steps = config.test_dataloader.dataset.pipeline
+    steps[1] = dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=6, test_mode=True)
+    steps[4]['input_format'] = 'NCHW'
     config.dump(tmp_path / 'tsn.py')
     found = tool.of_features(tool.parse_args([str(tiny_videos.root / 'clip_0.mp4'), '--config',
                                               str(tmp_path / 'tsn.py')]))
@@ -144,8 +145,9 @@ def test_of_several_crops_the_middle_one_is_shown_and_decomposed(tool, tiny_vide
     found = []
     for crop in ('ThreeCrop', 'CenterCrop'):
         config = tiny_config(tmp_path, model=dict(neck=dict(type='LSEFNeck')))
-        config.test_pipeline[3]['scale'] = (64, 32)
-        config.test_pipeline.insert(4, dict(type=crop, crop_size=32))
+        steps = config.test_dataloader.dataset.pipeline
+        steps[3]['scale'] = (64, 32)
+        steps.insert(4, dict(type=crop, crop_size=32))
         config.dump(tmp_path / 'crops.py')
         found.append(tool.of_features(tool.parse_args([str(tiny_videos.root / 'clip_0.mp4'), '--config',
                                                        str(tmp_path / 'crops.py')])))
@@ -153,6 +155,21 @@ def test_of_several_crops_the_middle_one_is_shown_and_decomposed(tool, tiny_vide
     assert np.array_equal(several.frames, one.frames)
     for field in ('stable', 'transient', 'residual', 'frame_gate'):
         np.testing.assert_allclose(getattr(several.parts, field), getattr(one.parts, field), atol=1e-5)
+
+
+@pytest.mark.parametrize('sampler', [
+    dict(type='SampleFrames', clip_len=8, frame_interval=2, num_clips=3, test_mode=True),
+    dict(type='UniformSample', clip_len=8, num_clips=4, test_mode=True),
+    dict(type='DenseSampleFrames', clip_len=8, frame_interval=2, num_clips=1, test_mode=True)])
+def test_of_several_clips_one_is_shown(tool, tiny_videos, tiny_config, tmp_path, sampler):
+    config = tiny_config(tmp_path, model=dict(neck=dict(type='LSEFNeck')))
+    config.test_dataloader.dataset.pipeline[1] = sampler
+    config.dump(tmp_path / 'several.py')
+    out = tmp_path / 'a.png'
+    assert tool.main([str(tiny_videos.root / 'clip_0.mp4'), '--config', str(tmp_path / 'several.py'), '--out',
+                      str(out)]) == 0
+    frames = [int(row['frame']) for row in rows_of(out.with_suffix('.csv'))]
+    assert len(frames) == 8 and set(np.diff(frames)) <= {2, 3}, 'one stretch of time, forward'
 
 
 def test_a_feature_map_of_fewer_frames_gets_the_frames_in_its_middle(tool):
@@ -230,12 +247,13 @@ def test_a_config_that_cannot_be_shown_is_told_why(tool, tiny_videos, tiny_confi
     tiny_config(tmp_path).dump(tmp_path / 'plain.py')
     tiny_config(tmp_path, model=dict(neck=dict(type='LSEFNeck'))).dump(tmp_path / 'neck.py')
     frames = tiny_config(tmp_path, model=dict(neck=dict(type='LSEFNeck')))
-    frames.test_pipeline.pop(0)
+    frames.test_dataloader.dataset.pipeline.pop(1)      # as of a data set that makes windows itself
+    frames.test_dataloader.dataset.clip_len = 8
     frames.dump(tmp_path / 'frames.py')
     tiny_config(tmp_path, model=dict(neck=dict(type='NoNeck'))).dump(tmp_path / 'unknown.py')
     (tmp_path / 'syntax.py').write_text('model = dict(')
     video = str(tiny_videos.root / 'clip_0.mp4')
-    for options, words in ((['--config', 'frames.py'], 'not read video files (SampleFrames asks for'),
+    for options, words in ((['--config', 'frames.py'], 'no step of its test pipeline samples; its data set makes'),
                            (['--config', 'unknown.py'], 'its model cannot be built: NoNeck is not in'),
                            (['--config', 'syntax.py'], 'syntax.py cannot be read: line 1'),
                            (['--config', 'neck.py', '--device', 'none'], '--device none cannot be used here'),

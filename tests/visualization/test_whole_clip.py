@@ -30,11 +30,6 @@ def test_maps_of_fewer_frames_are_held_within_their_clip():
     np.testing.assert_allclose(found.ratings[:, 0], [.1] * 4 + [.3] * 4)
 
 
-def test_of_maps_that_join_all_crops_the_last_crop_counts():
-    found = whole_clip(np.arange(3), 1., 1, parts_of([[1., 2., 3., 4., 5., 6.]]), share=2)
-    np.testing.assert_allclose(found.squares['transient'], [4, 5, 6], rtol=1e-12)
-
-
 def test_a_rating_of_the_clip_is_that_of_each_frame_and_nothing_is_decomposed_without_parts():
     found = whole_clip(np.arange(3), 1., 1, ratings=np.array([.1, -.2]), probabilities=np.array([.3, .7]))
     assert found.ratings.tolist() == [[.1, -.2]] * 3 and found.probabilities.tolist() == [[.3, .7]]

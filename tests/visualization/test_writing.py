@@ -1,11 +1,12 @@
 """Files are whole or not at all."""
 import csv
+import json
 
 import numpy as np
 import pytest
 
 from lsef_plugins.visualization import Event, save_picture, write_csv
-from lsef_plugins.visualization.writing import COLUMNS, whole_file
+from lsef_plugins.visualization.writing import COLUMNS, for_json, whole_file
 
 
 @pytest.fixture
@@ -70,3 +71,11 @@ def test_a_picture_that_is_no_png_and_rows_that_do_not_match_are_refused(tmp_pat
         save_picture(None, tmp_path / 'a.jpg')
     with pytest.raises(ValueError, match=r'has 6 frames, but indices of shape \(5,\)'):
         write_csv(tmp_path / 'a.csv', table, range(5), range(6))
+
+
+def test_metrics_of_all_kinds_are_json():
+    import torch
+    found = for_json({'a': np.float32(.5), 'b': torch.tensor(float('nan')), 3: [True, 7, 'word', None],
+                      'm': torch.tensor([[1, 2], [3, 4]]), 'n': np.array([np.inf, 1.])})
+    assert json.loads(json.dumps(found, allow_nan=False)) == {
+        'a': .5, 'b': None, '3': [True, 7, 'word', None], 'm': [[1., 2.], [3., 4.]], 'n': [None, 1.]}
