@@ -33,6 +33,14 @@ def check_split(split: str, protocol: str, val_ratio: float) -> None:
         raise ValueError(f'val_ratio={val_ratio} must be a share of the training clips between 0 and 1.')
 
 
+def frame_shares(split: str, protocol: str, train_ratio: float, val_ratio: float) -> tuple[float, float]:
+    """Where a split that is cut through every video begins and ends, as shares of its frames (VEATIC)."""
+    kept = train_ratio * (1 - val_ratio) if protocol == 'clean' else train_ratio
+    if split == 'train':
+        return 0., kept
+    return (kept, train_ratio) if split == 'val' and protocol == 'clean' else (train_ratio, 1.)
+
+
 def source_split(split: str, protocol: str) -> str:
     """The list that a split is cut from: 'train' or 'test'."""
     return 'train' if split == 'train' or (split == 'val' and protocol == 'clean') else 'test'

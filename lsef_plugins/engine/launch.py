@@ -13,6 +13,8 @@ from mmaction.registry import RUNNERS
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
+from lsef_plugins.datasets.splits import frame_shares
+
 from .launch_error import LaunchError
 from .process_group import leave_job
 from .resuming import agree_on_checkpoint, must_exist, newest_checkpoint, set_resume
@@ -174,13 +176,17 @@ def _set_in_datasets(cfg: Config, key: str, value: object, path: str) -> None:
 def _refuse_mixed_splits(cfg: Config) -> None:
     """LaunchError where validation or test clips would be trained on: folds differ, or what train and val hold out."""
     found: dict = {}
+    shares: list = []
     for name in LOADERS:
         for dataset in _datasets((cfg.get(name) or {}).get('dataset')):
             kind, split = str(dataset.get('type')), dataset.get('split', 'train')
             if dataset.get('fold') is not None:
                 found.setdefault((kind, 'fold'), {}).setdefault(dataset['fold'], name)
-            if split == name.split('_')[0] != 'test' and kind.rsplit('.', 1)[-1].strip("'<>") in WITH_PROTOCOL:
-                protocol = dataset.get('protocol', 'paper')
+            protocol, bare = dataset.get('protocol', 'paper'), kind.rsplit('.', 1)[-1].strip("'<>")
+            if split == name.split('_')[0] and bare == 'VEATICDataset':
+                shares.append((name, *frame_shares(split, protocol, dataset.get('train_ratio', 0.7),
+                                                   dataset.get('val_ratio', 0.1))))
+            if split == name.split('_')[0] != 'test' and bare in WITH_PROTOCOL:
                 held = (protocol, dataset.get('val_ratio', 0.1), dataset.get('val_seed', 0))
                 found.setdefault((kind, '(protocol, val_ratio, val_seed)'), {}).setdefault(
                     held if protocol == 'clean' else (protocol, ), name)
@@ -189,6 +195,12 @@ def _refuse_mixed_splits(cfg: Config) -> None:
             told = ', '.join(f'{value} in {name}' for value, name in values.items())
             raise LaunchError(f'{kind} has several values of {what} ({told}): clips that are validated or tested would '
                               'be trained on. Make them agree: --fold and --protocol set all data sets at once.')
+    end = max((end for name, _, end in shares if name == LOADERS[0]), default=0.)
+    for name, first, _ in shares:
+        if name != LOADERS[0] and end > first + 1e-9:
+            raise LaunchError(f'VEATICDataset trains on the first {end:.1%} of each video and {name} begins at '
+                              f'{first:.1%}: frames that are validated or tested would be trained on. Give all of them '
+                              'one train_ratio (0.7 where it is left out).')
 
 
 def _datasets(config: object) -> list:

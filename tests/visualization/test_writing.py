@@ -79,3 +79,4 @@ def test_metrics_of_all_kinds_are_json():
                       'm': torch.tensor([[1, 2], [3, 4]]), 'n': np.array([np.inf, 1.])})
     assert json.loads(json.dumps(found, allow_nan=False)) == {
         'a': .5, 'b': None, '3': [True, 7, 'word', None], 'm': [[1., 2.], [3., 4.]], 'n': [None, 1.]}
+    assert type(for_json(np.float64(.5))) is float

@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.runner import Runner, TestLoop
@@ -25,7 +25,7 @@ from lsef_plugins.datasets.transforms.clip_corruption import clip_identity
 from lsef_plugins.datasets.transforms.corruptions import check_kinds, check_severity
 
 from ...version import __version__
-from ...visualization.writing import whole_file
+from ...visualization.writing import for_json, whole_file
 from .. import launch
 from ..data_errors import data_errors
 from ..weights import WholeWeights
@@ -105,7 +105,11 @@ def _measure_missing(cfg: Config, missing: Sequence[Condition], result: dict, ou
                      reference: Optional[dict], check: Callable[[dict], Any]) -> None:
     runner, classes = _loaded_runner(cfg, result['windows']['count'])
     dataset: Any = runner.test_loop.dataloader.dataset
-    result['clips'] = clips_of(dataset)
+    before, result['clips'] = result['clips'], clips_of(dataset)
+    if before and before['digest'] != result['clips']['digest']:
+        raise launch.LaunchError(f'{out} holds results of another test set ({before["count"]} clips, now '
+                                 f'{result["clips"]["count"]}; or other clips, labels or ratings): they do not belong '
+                                 'into one table. Give --out another name, or delete it if it may go.')
     if reference is not None:
         check_reference(result, reference)
     began = time.monotonic()
@@ -115,7 +119,7 @@ def _measure_missing(cfg: Config, missing: Sequence[Condition], result: dict, ou
         flips = classes.rate()
         if flips is not None:
             metrics['flip_rate'] = flips
-        result['conditions'][name_of(condition)] = {key: _plain(value) for key, value in metrics.items()}
+        result['conditions'][name_of(condition)] = {key: for_json(value) for key, value in metrics.items()}
         shown = ', '.join(f'{key} {value:.3f}' for key, value in metrics.items()
                           if isinstance(value, float) and not DETAILS.search(key))
         left = (time.monotonic() - began) / (index + 1) * (len(missing) - index - 1)
@@ -196,11 +200,14 @@ def fingerprint_of(cfg: Config, checkpoint: str) -> str:
 
 
 def clips_of(dataset: Any) -> dict:
-    """The number of clips, and a hash of their names and labels: two results of equal hashes are of the same clips."""
+    """The number of clips, and a hash of their names and labels or ratings: results of equal hashes are of the same
+    clips."""
     digest = hashlib.blake2b(digest_size=16)
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         digest.update(f'{clip_identity({"sample_idx": index, **info})} {info.get("label")}\n'.encode())
+        if info.get('valence_arousal') is not None:
+            digest.update(np.asarray(info['valence_arousal'], np.float64).tobytes())
     return {'count': len(dataset), 'digest': digest.hexdigest()}
 
 
@@ -244,17 +251,6 @@ def _loop(runner: Any, cfg: Config, condition: Condition, dataset: Any = None) -
         loader.dataset = copy.copy(dataset)
         loader.dataset.pipeline = Compose(steps)
     return TestLoop(runner, loader, copy.deepcopy(cfg.test_evaluator))
-
-
-def _plain(value: Any) -> Any:
-    """A metric for JSON, which knows no NaN; matrices (ConfusionMatrix) become lists."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if getattr(value, 'ndim', 0) or isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if not hasattr(value, '__float__') or isinstance(value, (bool, int)):
-        return value
-    return float(value) if math.isfinite(value) else None
 
 
 def _duration(seconds: float) -> str:

@@ -72,7 +72,40 @@ def test_only_what_was_seen_is_refused(before, now, seen):
     assert (seen_before(annotation(**before), annotation(**now)) is not None) == seen
 
 
+@pytest.mark.parametrize('before, now, seen', [
+    ({}, {}, False), ({}, dict(split='test', protocol='clean'), False),
+    (dict(train_ratio=.9), {}, True), (dict(train_ratio=.9), dict(split='train'), False),
+    (dict(train_ratio=.9), dict(train_ratio=.9), False), (dict(train_ratio=.5), {}, False),
+    (dict(train_ratio=.9), dict(split='val'), True),
+    (dict(train_ratio=.9, protocol='clean', val_ratio=.3), {}, False),             # it ends at 63 %
+    (dict(protocol='clean'), dict(split='val', protocol='clean'), False),
+    (dict(protocol='clean'), dict(split='val', protocol='clean', train_ratio=.6), True),
+])
+def test_of_videos_that_are_cut_no_frame_is_trained_and_tested(before, now, seen):
+    rated = dict(data_set='veatic', split='test', protocol='paper', train_ratio=.7, val_ratio=.1)
+    fault = seen_before({**rated, 'split': 'train', **before}, {**rated, **now})
+    assert (fault is not None) == seen
+    if before == dict(train_ratio=.9) and not now:
+        assert fault == (
+            "trained on the first 90.0% of each video's frames (train_ratio=0.9), and the test frames that the config "
+            'asks for begin at 70.0%. Set train_ratio=0.9 in all data sets, or take a checkpoint that has not seen '
+            'them.')
+
+
+@pytest.mark.parametrize('ratio, protocol', [(.5, 'paper'), (.75, 'paper'), (.7, 'clean'), (.33, 'clean')])
+def test_shares_of_frames_are_those_of_the_data_set(ratio, protocol):
+    from lsef_plugins.datasets import VEATICDataset
+    from lsef_plugins.datasets.splits import frame_shares
+    for split in ('train', 'val', 'test'):
+        data_set = VEATICDataset.__new__(VEATICDataset)
+        data_set.split, data_set.protocol, data_set.train_ratio, data_set.val_ratio = split, protocol, ratio, .1
+        for share, frame in zip(frame_shares(split, protocol, ratio, .1), data_set.part(100_000)):
+            assert abs(share - frame / 100_000) <= 2e-5
+
+
 @pytest.mark.parametrize('config, changes, what', [
+    (RATED, {'train_dataloader.dataset.train_ratio': 0.9}, r'the first 90.0% of each video and \w+ begins at 70.0%'),
+    (RATED, {'test_dataloader.dataset.train_ratio': 0.5}, r'the first 70.0% of each video and test_dataloader begins'),
     (CONFIG, {'train_dataloader.dataset.fold': 2}, r'fold \(2 in train_dataloader, 1 in val_dataloader\)'),
     (CONFIG, {'val_dataloader.dataset.protocol': 'clean'}, r'\(protocol, val_ratio, val_seed\) .*paper.* in train'),
     (RATED, {'train_dataloader.dataset.protocol': 'clean', 'val_dataloader.dataset.protocol': 'clean',

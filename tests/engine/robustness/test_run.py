@@ -60,6 +60,11 @@ def test_conditions_are_measured_once_and_saved_one_by_one(trained, tmp_path, ca
     assert list(second['conditions']) == ['clean', 'black_frames/3', 'flicker/3']
     assert '[1/1] flicker/3' in capsys.readouterr().out
     assert not [path for path in out.parent.iterdir() if path.name != out.name]
+    second['clips'] = dict(count=9, digest='others')        # its list is the same file, what that names is not
+    out.write_text(json.dumps(second))
+    with pytest.raises(LaunchError, match=r'found.json holds results of another test set \(9 clips, now 4; '):
+        robustness.measure(str(config), str(weights), ['jpeg'], [3], str(out), str(tmp_path / 'w'))
+    assert json.loads(out.read_text()) == second
 
 
 def test_results_of_others_are_not_overwritten(trained, tmp_path):
@@ -212,7 +217,8 @@ def test_other_labels_names_or_windows_are_other_clips_and_other_folders_are_not
     assert digest(*first) == same and same['count'] == 2
     others = [first[:1], first[::-1], [first[0], ('root/val/b.mp4', 0, {})], [first[0], ('root/val/c.mp4', 1, {})],
               [first[0], ('root/val/b.mp4', 1, dict(frame_index=8))]]
-    assert len({digest(*clips)['digest'] for clips in (first, *others)}) == 6
+    others += [[first[0], ('root/val/b.mp4', 1, dict(valence_arousal=np.array(pair)))] for pair in ([0, .5], [.5, 0])]
+    assert len({digest(*clips)['digest'] for clips in (first, *others)}) == 8
 
 
 @pytest.mark.parametrize('workers', (0, 1))
@@ -235,14 +241,6 @@ def test_a_fault_of_a_program_keeps_its_traceback(trained, tmp_path, monkeypatch
     monkeypatch.setattr(robustness.run, '_loop', broken)
     with pytest.raises(RuntimeError, match='a bug'):
         robustness.measure(str(trained[0]), str(trained[1]), ['jpeg'], [1], work_dir=str(tmp_path / 'w'))
-
-
-def test_a_metric_that_is_not_defined_is_null_on_disk():
-    plain = [robustness.run._plain(value) for value in (float('nan'), np.float64(0.5), np.float32('inf'), 4, True, 'x')]
-    assert plain == [None, 0.5, None, 4, True, 'x'] and type(plain[1]) is float
-    matrices = {'result': torch.tensor([[1, 2], [0, 3]]), 'share': np.array([.5, np.nan]), 'one': torch.tensor(2.)}
-    assert json.loads(json.dumps(robustness.run._plain(matrices), allow_nan=False)) == {
-        'result': [[1, 2], [0, 3]], 'share': [.5, None], 'one': 2}
 
 
 def test_what_is_to_be_summarised_is_looked_for_after_the_clean_clips(trained, tmp_path, capsys):
