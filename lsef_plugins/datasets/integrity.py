@@ -22,7 +22,7 @@ IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 
 
 def image_fault(content: bytes) -> Optional[str]:
-    """What is wrong with the bytes of a picture, or None. Other formats are only checked not to be empty."""
+    """What is wrong with the bytes of a picture, or None; other formats are refused."""
     if not content:
         return 'is empty'
     if content[:2] == b'\xff\xd8':

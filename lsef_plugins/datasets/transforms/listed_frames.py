@@ -12,6 +12,8 @@ from mmengine.fileio import get
 from lsef_plugins.datasets.integrity import UnreadableClipError, image_fault
 from lsef_plugins.registry import TRANSFORMS
 
+#: Those that read what can be checked to be whole.
+BACKENDS = ('cv2', 'turbojpeg', 'pillow')
 _NEXT = ('Extract or copy the clip again, or remove its line from the list; tools/data/check_dataset.py finds all '
          'of them.')
 
@@ -27,11 +29,15 @@ class ListedFrameDecode(BaseTransform):
     A truncated picture is refused: OpenCV up to 4.x would fill its lower part with grey.
 
     Args:
-        decoding_backend: 'cv2', 'turbojpeg', 'pillow' or 'tifffile', as for RawFrameDecode.
+        decoding_backend: 'cv2', 'turbojpeg' or 'pillow', as for RawFrameDecode (whose 'tifffile' reads what is no
+            JPEG, PNG, WebP or BMP).
         backend_args: of mmengine's fileio, for frames that are not on a disk.
     """
 
     def __init__(self, decoding_backend: str = 'cv2', backend_args: Optional[dict] = None) -> None:
+        if decoding_backend not in BACKENDS:
+            raise ValueError(f'decoding_backend={decoding_backend!r} must be one of {", ".join(map(repr, BACKENDS))}: '
+                             'frames are JPEG, PNG, WebP or BMP, which can be checked to be whole.')
         self.decoding_backend = decoding_backend
         self.backend_args = backend_args
 

@@ -90,6 +90,7 @@ class RandomStateHook(Hook):
     # ---- validation is a parenthesis ---------------------------------------------------
     def before_val_epoch(self, runner) -> None:
         self._before_val = get_state()
+        self._gather()          # for a checkpoint of the best, which is written at the end of it
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         if self._before_val is not None:

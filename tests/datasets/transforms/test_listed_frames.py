@@ -66,3 +66,13 @@ def test_a_broken_frame_is_named(sample, tmp_path, damage, message):
     damage(tmp_path / 'img_00004.jpg')
     with pytest.raises(UnreadableClipError, match=f'img_00004.jpg.*{message}'):
         STEP(sample)
+
+
+def test_backends_are_those_whose_pictures_can_be_checked(sample):
+    whole = STEP(dict(sample))['imgs']
+    for backend in ('cv2', 'pillow'):
+        step = TRANSFORMS.build(dict(type='ListedFrameDecode', decoding_backend=backend))
+        for one, other in zip(step(dict(sample))['imgs'], whole):
+            assert np.abs(one.astype(int) - other).mean() < 4       # decoders round differently
+    with pytest.raises(ValueError, match="decoding_backend='tifffile' must be one of 'cv2', 'turbojpeg', 'pillow'"):
+        TRANSFORMS.build(dict(type='ListedFrameDecode', decoding_backend='tifffile'))
