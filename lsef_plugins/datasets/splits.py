@@ -15,7 +15,7 @@ import hashlib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Optional
 
 SPLITS = ('train', 'val', 'test')
@@ -39,6 +39,23 @@ def frame_shares(split: str, protocol: str, train_ratio: float, val_ratio: float
     if split == 'train':
         return 0., kept
     return (kept, train_ratio) if split == 'val' and protocol == 'clean' else (train_ratio, 1.)
+
+
+def shared_frames(trained: Mapping, asked: Mapping) -> Optional[tuple[str, str]]:
+    """Which shares of a video two such splits take ('0.0% to 70.0%'); None where no frame belongs to both.
+
+    Args:
+        trained, asked: ``split``, ``protocol``, ``train_ratio``, ``val_ratio`` and, if given, ``videos`` (names; None
+            for all), as in VEATICDataset's ``metainfo['annotation']``.
+    """
+    (begin, end), (first, last) = (frame_shares(each['split'], each['protocol'], each['train_ratio'],
+                                                each['val_ratio']) for each in (trained, asked))
+    videos, others = ([str(name) for name in each['videos']] if each.get('videos') is not None else None
+                      for each in (trained, asked))
+    apart = videos is not None and others is not None and set(videos).isdisjoint(others)
+    if apart or max(begin, first) > min(end, last) - 1e-9:
+        return None
+    return f'{begin:.1%} to {end:.1%}', f'{first:.1%} to {last:.1%}'
 
 
 def source_split(split: str, protocol: str) -> str:

@@ -181,7 +181,8 @@ class VEATICDataset(ClipSourceDataset):
                                   f'split {self.split!r} of any of the {videos} videos. Make the window shorter, or '
                                   'val_ratio larger.')
         self._metainfo['annotation'] = dict(data_set='veatic', split=self.split, protocol=self.protocol,
-                                            train_ratio=self.train_ratio, val_ratio=self.val_ratio)
+                                            train_ratio=self.train_ratio, val_ratio=self.val_ratio,
+                                            videos=self.wanted)
 
     def get_data_info(self, idx: int) -> dict:
         """The window: frames, targets and names; see the class."""

@@ -13,7 +13,7 @@ from mmaction.registry import RUNNERS
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
-from lsef_plugins.datasets.splits import frame_shares
+from lsef_plugins.datasets.splits import shared_frames
 
 from .launch_error import LaunchError
 from .process_group import leave_job
@@ -176,16 +176,16 @@ def _set_in_datasets(cfg: Config, key: str, value: object, path: str) -> None:
 def _refuse_mixed_splits(cfg: Config) -> None:
     """LaunchError where validation or test clips would be trained on: folds differ, or what train and val hold out."""
     found: dict = {}
-    shares: list = []
+    cut: list = []
     for name in LOADERS:
         for dataset in _datasets((cfg.get(name) or {}).get('dataset')):
             kind, split = str(dataset.get('type')), dataset.get('split', 'train')
             if dataset.get('fold') is not None:
                 found.setdefault((kind, 'fold'), {}).setdefault(dataset['fold'], name)
             protocol, bare = dataset.get('protocol', 'paper'), kind.rsplit('.', 1)[-1].strip("'<>")
-            if split == name.split('_')[0] and bare == 'VEATICDataset':
-                shares.append((name, *frame_shares(split, protocol, dataset.get('train_ratio', 0.7),
-                                                   dataset.get('val_ratio', 0.1))))
+            if bare == 'VEATICDataset':
+                cut.append((name, {'train_ratio': 0.7, 'val_ratio': 0.1, **dataset, 'split': split,
+                                   'protocol': protocol}))
             if split == name.split('_')[0] != 'test' and bare in WITH_PROTOCOL:
                 held = (protocol, dataset.get('val_ratio', 0.1), dataset.get('val_seed', 0))
                 found.setdefault((kind, '(protocol, val_ratio, val_seed)'), {}).setdefault(
@@ -195,12 +195,13 @@ def _refuse_mixed_splits(cfg: Config) -> None:
             told = ', '.join(f'{value} in {name}' for value, name in values.items())
             raise LaunchError(f'{kind} has several values of {what} ({told}): clips that are validated or tested would '
                               'be trained on. Make them agree: --fold and --protocol set all data sets at once.')
-    end = max((end for name, _, end in shares if name == LOADERS[0]), default=0.)
-    for name, first, _ in shares:
-        if name != LOADERS[0] and end > first + 1e-9:
-            raise LaunchError(f'VEATICDataset trains on the first {end:.1%} of each video and {name} begins at '
-                              f'{first:.1%}: frames that are validated or tested would be trained on. Give all of them '
-                              'one train_ratio (0.7 where it is left out).')
+    looked_at = [(name, part) for name, part in cut if name != LOADERS[0] and part['split'] != 'train']
+    for trained in [part for name, part in cut if name == LOADERS[0]]:
+        for name, shared in [(name, shared_frames(trained, part)) for name, part in looked_at]:
+            if shared:
+                raise LaunchError(f'VEATICDataset trains on {shared[0]} of each video and {name} takes {shared[1]}: '
+                                  'frames that are validated or tested would be trained on. Give all of them one '
+                                  'train_ratio (0.7 where it is left out), and each loader its split.')
 
 
 def _datasets(config: object) -> list:

@@ -50,4 +50,3 @@ def _check_fsdp(strategy: dict) -> None:
         raise LaunchError(f"FSDPStrategy with state_dict_cfg={wanted!r} (the default is 'local') writes ShardedTensor "
                           'objects, which torch does not load with weights_only=True: nobody could go on from its '
                           "checkpoints or test them. Set strategy=dict(type='FSDPStrategy', state_dict_cfg='full').")
-

@@ -38,7 +38,8 @@ class RandomStateHook(Hook):
     """Saves the random state with each checkpoint and restores it on resume.
 
     On a CPU, with the same number of processes and workers, a resumed training ends with the same weights, bit
-    for bit, as an uninterrupted one. ``tools/train.py`` adds this hook; elsewhere:
+    for bit, as an uninterrupted one. It warns where the checkpoint cannot give that, such as one of ``save_best``,
+    which MMEngine writes without optimizer and schedules. ``tools/train.py`` adds this hook; elsewhere:
     ``custom_hooks = [dict(type='RandomStateHook')]``.
     """
 
@@ -56,6 +57,12 @@ class RandomStateHook(Hook):
         if runner._resume and self._resumed is None:
             runner.logger.warning('The checkpoint holds no random state (it was saved without RandomStateHook): the '
                                   'resumed training is sound, but not the same as an uninterrupted one.')
+        # Where there are no weights either, a strategy (DeepSpeed) keeps both in files of its own.
+        if runner._resume and 'state_dict' in checkpoint and 'optimizer' not in checkpoint:
+            runner.logger.warning('The checkpoint holds no state of the optimizer (MMEngine writes those of save_best '
+                                  'without it and without schedules, which start anew): the resumed training is not '
+                                  'the same as an uninterrupted one. Resume from an epoch_*.pth or iter_*.pth for '
+                                  'that.')
 
     def before_train(self, runner) -> None:
         saved, self._resumed = self._resumed, None

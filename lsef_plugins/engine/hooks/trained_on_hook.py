@@ -12,7 +12,7 @@ from typing import Any, Optional
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop
 
-from lsef_plugins.datasets.splits import frame_shares
+from lsef_plugins.datasets.splits import shared_frames
 from lsef_plugins.engine.launch import LaunchError
 from lsef_plugins.registry import HOOKS
 
@@ -58,21 +58,15 @@ def seen_before(before: dict, now: dict) -> Optional[str]:
         return (f'trained on fold {folds[0]}, whose training list holds the test clips of fold {folds[1]} that the '
                 f'config asks for now. Give --fold {folds[0]} (fold={folds[0]} of the data set), or a checkpoint of '
                 f'fold {folds[1]}.')
+    if None not in (before.get('train_ratio'), now.get('train_ratio')):     # both cut through every video
+        shared = None if now['split'] == 'train' else shared_frames(before, now)
+        return shared and (f"trained on {shared[0]} of each video's frames, and the config asks now for {shared[1]} "
+                           f'(split {now["split"]!r}). Set protocol={before["protocol"]!r}, '
+                           f'train_ratio={before["train_ratio"]:g} and val_ratio={before["val_ratio"]:g} as in that '
+                           'training, or take a checkpoint that has not seen them.')
     held = [tuple(each.get(key) for key in ('protocol', 'val_ratio', 'val_seed')) for each in (before, now)]
     if now.get('split') != 'test' and now.get('protocol') == 'clean' and held[0] != held[1]:
         return (f'trained with (protocol, val_ratio, val_seed) = {held[0]}, so it has seen clips that {held[1]} holds '
                 'out for validation. Start from weights that have not, or go on with the settings it was trained '
                 'with.')
-    ratios = before.get('train_ratio'), now.get('train_ratio')      # of data sets that cut through every video
-    if None not in ratios and now.get('split') != 'train':
-        end = frame_shares('train', *_cut(before))[1]
-        first = frame_shares(now['split'], *_cut(now))[0]
-        if end > first + 1e-9:
-            return (f'trained on the first {end:.1%} of each video\'s frames (train_ratio={ratios[0]:g}), and the '
-                    f'{now["split"]} frames that the config asks for begin at {first:.1%}. Set '
-                    f'train_ratio={ratios[0]:g} in all data sets, or take a checkpoint that has not seen them.')
     return None
-
-
-def _cut(annotation: dict) -> tuple[str, float, float]:
-    return annotation['protocol'], annotation['train_ratio'], annotation['val_ratio']

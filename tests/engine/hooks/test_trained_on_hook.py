@@ -80,6 +80,12 @@ def test_only_what_was_seen_is_refused(before, now, seen):
     (dict(train_ratio=.9, protocol='clean', val_ratio=.3), {}, False),             # it ends at 63 %
     (dict(protocol='clean'), dict(split='val', protocol='clean'), False),
     (dict(protocol='clean'), dict(split='val', protocol='clean', train_ratio=.6), True),
+    ({}, dict(split='val', protocol='clean'), True),
+    (dict(protocol='clean', val_ratio=.3), dict(split='val', protocol='clean'), False),      # 49 %, and 63 to 70 %
+    (dict(train_ratio=.5), dict(split='val', protocol='clean'), False),
+    (dict(train_ratio=.9, videos=['0', '1']), dict(videos=['2']), False),
+    (dict(train_ratio=.9, videos=['0', '1']), dict(videos=['1', '2']), True),
+    (dict(train_ratio=.9, videos=['0', '1']), dict(videos=None), True),
 ])
 def test_of_videos_that_are_cut_no_frame_is_trained_and_tested(before, now, seen):
     rated = dict(data_set='veatic', split='test', protocol='paper', train_ratio=.7, val_ratio=.1)
@@ -87,9 +93,9 @@ def test_of_videos_that_are_cut_no_frame_is_trained_and_tested(before, now, seen
     assert (fault is not None) == seen
     if before == dict(train_ratio=.9) and not now:
         assert fault == (
-            "trained on the first 90.0% of each video's frames (train_ratio=0.9), and the test frames that the config "
-            'asks for begin at 70.0%. Set train_ratio=0.9 in all data sets, or take a checkpoint that has not seen '
-            'them.')
+            "trained on 0.0% to 90.0% of each video's frames, and the config asks now for 70.0% to 100.0% (split "
+            "'test'). Set protocol='paper', train_ratio=0.9 and val_ratio=0.1 as in that training, or take a "
+            'checkpoint that has not seen them.')
 
 
 @pytest.mark.parametrize('ratio, protocol', [(.5, 'paper'), (.75, 'paper'), (.7, 'clean'), (.33, 'clean')])
@@ -104,8 +110,11 @@ def test_shares_of_frames_are_those_of_the_data_set(ratio, protocol):
 
 
 @pytest.mark.parametrize('config, changes, what', [
-    (RATED, {'train_dataloader.dataset.train_ratio': 0.9}, r'the first 90.0% of each video and \w+ begins at 70.0%'),
-    (RATED, {'test_dataloader.dataset.train_ratio': 0.5}, r'the first 70.0% of each video and test_dataloader begins'),
+    (RATED, {'train_dataloader.dataset.train_ratio': 0.9}, '0.0% to 90.0% of each video and val_dataloader takes 70'),
+    (RATED, {'test_dataloader.dataset.train_ratio': 0.5}, r'to 70.0% of each video and test_dataloader takes 50.0% to'),
+    (RATED, {'val_dataloader.dataset.split': 'test', 'val_dataloader.dataset.train_ratio': 0.5},
+     'VEATICDataset trains on 0.0% to 70.0% of each video and val_dataloader takes 50.0% to 100.0%: .*one train_ratio'),
+    (RATED, {'train_dataloader.dataset.split': 'test'}, 'on 70.0% to 100.0% of each video and val_dataloader takes 70'),
     (CONFIG, {'train_dataloader.dataset.fold': 2}, r'fold \(2 in train_dataloader, 1 in val_dataloader\)'),
     (CONFIG, {'val_dataloader.dataset.protocol': 'clean'}, r'\(protocol, val_ratio, val_seed\) .*paper.* in train'),
     (RATED, {'train_dataloader.dataset.protocol': 'clean', 'val_dataloader.dataset.protocol': 'clean',
@@ -114,6 +123,31 @@ def test_shares_of_frames_are_those_of_the_data_set(ratio, protocol):
 def test_a_config_whose_parts_disagree_is_refused_before_anything_is_read(config, changes, what, tmp_path):
     with pytest.raises(launch.LaunchError, match=what):
         launch.train(config, work_dir=str(tmp_path), options={**options_for(tmp_path / 'nowhere'), **changes})
+
+
+@pytest.mark.parametrize('changes', [
+    {'train': dict(train_ratio=.9, videos=[0, 1]), 'val': dict(videos=[2]), 'test': dict(videos=['2'])},
+    {'train': dict(train_ratio=.5)},
+    {'train': dict(train_ratio=.9), 'val': dict(train_ratio=.9), 'test': dict(train_ratio=.9)},
+    {'val': dict(split='train')},                                       # a look at what is trained on
+])
+def test_a_config_whose_frames_are_apart_is_not_refused(changes):
+    cfg = launch.read_config(RATED, None, 'none', {
+        f'{name}_dataloader.dataset.{key}': value for name, each in changes.items() for key, value in each.items()})
+    launch._refuse_mixed_splits(cfg)
+
+
+def test_a_rated_data_set_says_which_videos_it_took(tmp_path):
+    from mmaction.registry import DATASETS
+    write_layout('veatic', tmp_path / 'veatic', 3)
+    cfg = launch.read_config(RATED, None, 'none', options_for(tmp_path / 'veatic'))
+    for asked, kept in (None, None), ([0], ['0']):
+        dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'videos': asked})
+        assert dataset.metainfo['annotation']['videos'] == kept
+        if asked:
+            seen = {**dataset.metainfo['annotation'], 'train_ratio': .9}
+            now = DATASETS.build(cfg.test_dataloader.dataset).metainfo['annotation']
+            assert seen_before(seen, now) and seen_before(seen, {**now, 'videos': ['1']}) is None
 
 
 def test_the_clean_protocol_has_windows_in_the_embedded_ratings(tmp_path):

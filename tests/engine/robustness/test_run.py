@@ -221,6 +221,23 @@ def test_other_labels_names_or_windows_are_other_clips_and_other_folders_are_not
     assert len({digest(*clips)['digest'] for clips in (first, *others)}) == 8
 
 
+def test_a_tested_rating_that_changes_is_another_test_set(tmp_path):
+    from lsef_plugins.datasets import VEATICDataset
+    from lsef_plugins.datasets.synthetic.layouts import write_layout
+    write_layout('veatic', tmp_path / 'veatic', 1)
+    path, = (tmp_path / 'veatic').rglob('*_arousal.csv')
+    rows = path.read_text().splitlines()
+
+    def digest(changed=None):
+        lines = list(rows)
+        if changed is not None:
+            lines[changed] = lines[changed].rpartition(',')[0] + ',-0.125'
+        path.write_text('\n'.join(lines) + '\n')
+        return robustness.run.clips_of(VEATICDataset([], str(tmp_path / 'veatic'), split='test'))['digest']
+
+    assert digest(len(rows) - 1) != digest() == digest(0)       # the last frame is tested, the first is trained on
+
+
 @pytest.mark.parametrize('workers', (0, 1))
 @pytest.mark.parametrize('content, words', [
     (None, r'gone\.mp4'), (b'not a video at all', 'A video cannot be decoded')])
