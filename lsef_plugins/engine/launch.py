@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from lsef_plugins.datasets.splits import shared_frames
 
+from .config_names import bare_name
 from .launch_error import LaunchError
 from .process_group import leave_job
 from .resuming import agree_on_checkpoint, must_exist, newest_checkpoint, set_resume
@@ -182,7 +183,7 @@ def _refuse_mixed_splits(cfg: Config) -> None:
             kind, split = str(dataset.get('type')), dataset.get('split', 'train')
             if dataset.get('fold') is not None:
                 found.setdefault((kind, 'fold'), {}).setdefault(dataset['fold'], name)
-            protocol, bare = dataset.get('protocol', 'paper'), kind.rsplit('.', 1)[-1].strip("'<>")
+            protocol, bare = dataset.get('protocol', 'paper'), bare_name(dataset.get('type'))
             if bare == 'VEATICDataset':
                 cut.append((name, {'train_ratio': 0.7, 'val_ratio': 0.1, **dataset, 'split': split,
                                    'protocol': protocol}))

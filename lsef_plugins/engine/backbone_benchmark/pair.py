@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lsef_plugins.models import SitedNeck
 from lsef_plugins.models.insertion import without_ours
 
+from ..config_names import bare_name
 from ..insertion_matrix.catalogue import type_name
 from ..insertion_matrix.inputs import Inputs
 from ..insertion_matrix.shrink import Geometry, own_frames, without_checkpoints
@@ -50,7 +51,7 @@ def _edge(steps: List[dict]) -> Optional[int]:
     """What the last step that fixes the size of a frame leaves."""
     found: Any = None
     for step in steps:
-        kind = str(step['type']).rsplit('.', 1)[-1]
+        kind = bare_name(step['type'])
         if kind in CROPS:
             found = step.get('crop_size', step.get('size', found))
         elif kind == 'MultiScaleCrop':

@@ -139,6 +139,8 @@ def test_a_config_whose_frames_are_apart_is_not_refused(changes):
 
 def test_a_rated_data_set_says_which_videos_it_took(tmp_path):
     from mmaction.registry import DATASETS
+    from mmengine.registry import init_default_scope
+    init_default_scope('mmaction')
     write_layout('veatic', tmp_path / 'veatic', 3)
     cfg = launch.read_config(RATED, None, 'none', options_for(tmp_path / 'veatic'))
     for asked, kept in (None, None), ([0], ['0']):
@@ -152,6 +154,8 @@ def test_a_rated_data_set_says_which_videos_it_took(tmp_path):
 
 def test_the_clean_protocol_has_windows_in_the_embedded_ratings(tmp_path):
     from mmaction.registry import DATASETS
+    from mmengine.registry import init_default_scope
+    init_default_scope('mmaction')
     write_layout('veatic', tmp_path / 'veatic', 3)
     cfg = launch.read_config(RATED, None, 'none', options_for(tmp_path / 'veatic'), protocol='clean')
     parts = [DATASETS.build(cfg[f'{name}_dataloader'].dataset) for name in ('train', 'val', 'test')]
