@@ -11,6 +11,7 @@ import argparse
 import ast
 import contextlib
 import functools
+import importlib
 import io
 import os
 import re
@@ -256,13 +257,27 @@ def test_an_option_a_tool_does_not_know_and_a_file_that_is_not_there_are_found(m
 
 # ---- python ------------------------------------------------------------------------------------------------------
 
+def module_of(block):
+    """``my_parts`` of a block that begins with ``# my_parts.py``: a file to write, which configs name."""
+    found = re.match(r'# (\w+)\.py\b', block.text)
+    return found and found[1]
+
+
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory, tiny_config):
-    """A place with the small recognizer as ``recognizer.py``, and ``my_parts.py`` of docs/own_decomposition.md."""
+def folder(tmp_path_factory, tiny_config, tiny_videos):
+    """A place with the small recognizer, the lists and clips of docs/own_dataset.md, and the modules of all pages."""
     path = tmp_path_factory.mktemp('pages')
     tiny_config(path / 'work').dump(path / 'recognizer.py')
-    parts = [block.text for block in BLOCKS if block.page == 'own_decomposition.md' and '# my_parts.py' in block.text]
-    (path / 'my_parts.py').write_text('\n'.join(parts), encoding='utf-8')
+    modules = {}
+    for block in filter(module_of, SCRIPTS):
+        modules.setdefault(module_of(block), []).append(block.text)
+    for name, texts in modules.items():
+        (path / f'{name}.py').write_text('\n'.join(texts), encoding='utf-8')
+    (path / 'videos').symlink_to(tiny_videos.root)
+    for part, source in (('train', tiny_videos.ann_train), ('val', tiny_videos.ann_val)):
+        lines = source.read_text('utf-8')
+        (path / f'{part}.txt').write_text(lines, encoding='utf-8')
+        (path / f'{part}_ratings.txt').write_text(re.sub(r' \d+$', ' 0.3 -0.7', lines, flags=re.M), encoding='utf-8')
     sys.path.insert(0, str(path))
     yield path
     sys.path.remove(str(path))
@@ -282,10 +297,10 @@ def namespace_of(page):
 def test_the_scripts_run(block, folder, monkeypatch):
     if block.excused:
         pytest.skip(block.excused)
-    if '# my_parts.py' in block.text:
-        import my_parts  # all of the file, once: its classes register at its import
+    if module_of(block):
+        module = importlib.import_module(module_of(block))  # all of the file, once: its classes register at its import
         names = [node.name for node in ast.parse(block.text).body if isinstance(node, ast.ClassDef)]
-        assert names and all(hasattr(my_parts, name) for name in names)
+        assert names and all(hasattr(module, name) for name in names)
         return
     monkeypatch.chdir(folder)
     names = namespace_of(block.page)
@@ -385,21 +400,25 @@ def sgd(cfg):
 
 
 def test_the_list_of_a_folder_tree(tmp_path, monkeypatch):
+    """Every clip is in one of the lists, the clips of a person are in the same one, whatever their class."""
     block, = (each for each in SCRIPTS if each.page == 'own_dataset.md' and each.excused)
-    for name in ('happy/b.mp4', 'happy/a.mp4', 'angry/c.mp4'):
+    clips = [f'{label}/p{person}_{clip}.mp4' for label in ('happy', 'angry') for person in range(30) for clip in (1, 2)]
+    for name in clips:
         (tmp_path / 'videos' / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / 'videos' / name).touch()
     (tmp_path / 'videos' / 'notes.txt').touch()
     monkeypatch.chdir(tmp_path)
     exec(compile(block.text, str(block), 'exec'), {})
-    assert (tmp_path / 'train.txt').read_text('utf-8') == 'angry/c.mp4 0\nhappy/a.mp4 1\nhappy/b.mp4 1\n'
+    train, val = ([line.split() for line in (tmp_path / f'{part}.txt').read_text('utf-8').splitlines()]
+                  for part in ('train', 'val'))
+    assert sorted(name for name, _ in train + val) == sorted(clips)
+    assert {(name.split('/')[0], label) for name, label in train + val} == {('angry', '0'), ('happy', '1')}
+    persons = [{name.split('/')[1].split('_')[0] for name, _ in part} for part in (train, val)]
+    assert not persons[0] & persons[1] and 0 < len(persons[1]) < len(persons[0])
 
 
 def test_the_data_set_of_ratings_hands_over_what_its_page_says(folder, tmp_path):
-    block = next(each for each in SCRIPTS if each.page == 'own_dataset.md' and 'RatedClips' in each.text)
-    names = namespace_of('own_dataset.md')
-    if 'RatedClips' not in names:
-        exec(compile(block.text, str(block), 'exec'), names)
+    names = vars(importlib.import_module('rated_clips'))
     (tmp_path / 'list.txt').write_text('a clip.mp4 0.3 -0.7\nb.mp4 -1 1\n', encoding='utf-8')
     found = names['RatedClips'](ann_file=str(tmp_path / 'list.txt'), pipeline=[], data_prefix=dict(video='clips'))
     first = found.get_data_info(0)
