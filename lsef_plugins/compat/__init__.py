@@ -6,6 +6,7 @@ The host is asked what it does (a feature test) rather than which version it is,
 asked. Nothing healthy is replaced, and no safety of the host is switched off.
 """
 import importlib
+import traceback
 from typing import Dict
 
 REPAIRS = (
@@ -35,10 +36,28 @@ def apply_repairs() -> None:
 
     Raises:
         ImportError: MMEngine or MMCV is missing or of a version MMAction2 refuses; the message gives the
-            ``pip`` line.
+            ``pip`` line. Or a package that MMAction2 imports fails, as a torchvision made for another torch does;
+            the message names who imported whom.
     """
     for name in REPAIRS:
-        importlib.import_module(f'{__name__}.{name}').apply()
+        try:
+            importlib.import_module(f'{__name__}.{name}').apply()
+        except ImportError:
+            raise
+        except Exception as error:
+            found = f'{type(error).__name__}: {error} ({_importers(error)})'
+            raise ImportError(f'MMAction2 cannot be imported here: {found}. '
+                              'MMAction2 takes mmpretrain, timm and torchvision if they are there, so one of them may '
+                              'not fit torch: install the version that does, or uninstall it. What else is here says '
+                              '`python -m lsef_plugins doctor`; LSEF_PLUGINS_REGISTER=0 in the environment leaves '
+                              'MMAction2 out, and lsef_plugins.nn works without it.') from error
+
+
+def _importers(error: BaseException) -> str:
+    """The packages an error came through, from the outermost: ``mmaction, mmpretrain, torchvision, torch``."""
+    packages = [frame.f_globals.get('__name__', '?').partition('.')[0]
+                for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return ', '.join(name for name in dict.fromkeys(packages) if name not in ('importlib', 'lsef_plugins'))
 
 
 def reasons() -> Dict[str, str]:

@@ -1,5 +1,8 @@
-"""What is missing is said in one sentence with its pip line."""
+"""What is missing is said in one sentence with its pip line, what fails with who imported it."""
 import importlib.util
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -43,3 +46,21 @@ def test_an_mmengine_too_old_is_named(monkeypatch):
     monkeypatch.setattr(mmengine, '__version__', '0.10.2')
     with pytest.raises(ImportError, match=r'mmengine of at least 0\.10\.3.*0\.10\.2 is installed'):
         host_requirements.apply()
+
+
+def test_a_package_of_the_host_that_fails_is_named_with_its_importers(tmp_path):
+    """A torchvision of another torch: its RuntimeError came through three packages without a word of what to do."""
+    for package, line in (('mmpretrain', 'import torchvision'), ('torchvision', 'raise RuntimeError("no nms")')):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / '__init__.py').write_text(line)
+
+    def done(command, register):
+        paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+        environment = dict(os.environ, PYTHONPATH=paths, LSEF_PLUGINS_REGISTER=register)
+        return subprocess.run([sys.executable, '-W', 'ignore', '-c', command], env=environment, capture_output=True,
+                              text=True)
+
+    said = done('import lsef_plugins', '1').stderr
+    assert 'ImportError: MMAction2 cannot be imported here: RuntimeError: no nms ' in said
+    assert '(mmaction, mmpretrain, torchvision)' in said and 'python -m lsef_plugins doctor' in said
+    assert not done('import lsef_plugins.nn', '0').returncode
